@@ -1,0 +1,39 @@
+"""Assembles the published folder: the builders' rows as Parquet, the checkpoints, and the card."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from builders.tracks import BUILDERS
+from cards.render import dataset_card
+from mico_hub import repository
+from mico_hub.disclosure import Row
+from mico_hub.folder import SuiteFolder, rows_of
+
+
+def builder_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
+    """Split -> rows, as the track's builder gives them."""
+    suite = folder.manifest().suite
+    with TemporaryDirectory() as cache:
+        builder = BUILDERS[suite.track](config_name=suite.name, data_dir=str(folder.root), cache_dir=cache)
+        builder.download_and_prepare()
+        made = builder.as_dataset()
+        return {split: rows_of(dataset.data.table.combine_chunks()) for split, dataset in made.items()}
+
+
+def build(suites: Iterable[Path], out: Path) -> None:
+    """Adds suites to a published folder, or makes one; a suite that is there already is replaced.
+
+    Args:
+        suites: Suite folders; every one is verified before anything is written.
+        out: The published folder.
+
+    Raises:
+        FolderError: A suite is not complete or not as it should be.
+    """
+    folders = [SuiteFolder(root) for root in suites]
+    for folder in folders:
+        folder.verify()
+    for folder in folders:
+        repository.write_suite(out, folder, builder_rows(folder))
+    repository.write_card(out, dataset_card(out))

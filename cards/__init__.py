@@ -1,0 +1,1 @@
+"""Cards of what is published: templates beside this file, and their renderer."""

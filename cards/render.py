@@ -1,0 +1,96 @@
+"""Renders a card from its template and from the published folder it belongs to; `private/` is never looked at."""
+
+import math
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mico_hub import repository, tables
+from mico_hub.data import DATASETS
+from mico_hub.disclosure import Row
+from mico_hub.folder import PUBLIC_SCHEMA, Manifest, read_rows
+from mico_hub.models import MODELS
+from mico_hub.suites import SPLITS, Suite
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    undefined=StrictUndefined,
+    autoescape=False,  # noqa: S701  # Markdown, from our own table
+    keep_trailing_newline=True,
+)
+
+
+def dataset_card(root: Path) -> str:
+    """The dataset card's Markdown, without the YAML, for the suites in a published folder."""
+    manifests = repository.suites_in(root)
+    suites = [manifest.suite for manifest in manifests]
+    total = sum(sum(suite.models) for suite in suites)
+    sizes = sorted({2 * suite.m for suite in suites})
+    return _ENVIRONMENT.get_template("dataset.md.jinja").render(
+        total=f"{total:,}",
+        points=" or ".join(map(str, sizes)),
+        example=suites[0].name,
+        suites_table=tables.markdown(tables.SUITE_COLUMNS, map(tables.suite_row, suites)),
+        suites=[_suite(root, manifest) for manifest in manifests],
+        any_private=any(suite.private for suite in suites),
+        datasets=[DATASETS[name] for name in dict.fromkeys(suite.dataset for suite in suites)],
+    )
+
+
+def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
+    suite, info = manifest.suite, DATASETS[manifest.suite.dataset]
+    return {
+        "name": suite.name,
+        "data": f"{info.title}, {info.num_records:,} records ({info.url})",
+        "digest": manifest.data_digest,
+        "data_note": manifest.data_note,
+        "recipe": recipe(suite),
+        "privacy": privacy(manifest),
+        "revealed": {
+            "challenge": "the challenge alone",
+            "training": "the challenge and the training records that are not in it",
+        }[suite.disclosure],
+        "accuracy": _accuracy(root, suite),
+        "versions": ", ".join(f"{package} {version}" for package, version in manifest.versions.items()),
+        "delta": None if suite.delta is None else f"{suite.delta:g}",
+        "one_over_n": f"{1 / suite.n:.1e}",
+    }
+
+
+def recipe(suite: Suite) -> str:
+    """One sentence that says how a model of the suite is trained."""
+    order = {
+        "sequential": f"batches of {suite.batch_size:,} in one fixed order, the members first",
+        "shuffled": f"batches of {suite.batch_size:,}, shuffled each epoch",
+        "poisson": f"Poisson sampling with q = 1/{suite.steps_per_epoch} ({suite.expected_batch_size:,} expected)",
+    }[suite.order]
+    clip = "" if suite.max_grad_norm is None else f", the batch's gradient clipped to norm {suite.max_grad_norm:g}"
+    return (
+        f"{MODELS[suite.model].title}; {suite.n:,} training records of which {suite.m} are challenge members; "
+        f"{suite.epochs} epochs ({suite.steps:,} steps); {order}; {suite.optimiser}{clip}."
+    )
+
+
+def privacy(manifest: Manifest) -> str:
+    """One sentence that says what was claimed and how."""
+    suite = manifest.suite
+    if not math.isfinite(suite.epsilon):
+        return "none, trained without DP."
+    return (
+        f"DP-SGD, epsilon at most {suite.epsilon:g} at delta {suite.delta:g} (add or remove one record); "
+        f"noise multiplier {manifest.noise_multiplier:.6g}, "
+        f"per-record gradients clipped to norm {suite.clipping_norm:g}."
+    )
+
+
+def _accuracy(root: Path, suite: Suite) -> str:
+    parts = []
+    for split in SPLITS:
+        path = root / suite.name / repository.parquet_name(split)
+        rows: list[Row] = read_rows(path, PUBLIC_SCHEMA) if path.exists() else []
+        known = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+        if known:
+            parts.append(f"{split} {mean(known):.3f} ({min(known):.3f} to {max(known):.3f})")
+    return ", ".join(parts) or "not measured"

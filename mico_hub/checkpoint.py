@@ -1,0 +1,104 @@
+"""A model's weights as safetensors: clean keys, the network's configuration in the metadata, nothing that runs."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from mico_hub import models
+from mico_hub.cache import atomic_path
+
+METADATA_KEY = "mico_hub"  # one key: safetensors writes several in an order that changes from run to run
+
+
+class CheckpointError(ValueError):
+    """A file that is not the checkpoint it should be."""
+
+
+def save(network: nn.Module, name: str, path: Path) -> tuple[str, int]:
+    """Writes a network's weights; the file depends on nothing but them and the configuration.
+
+    Args:
+        network: Its keys are written as they are; a wrapped network must be unwrapped first.
+        name: The network's name in `models.MODELS`.
+        path: The file; it appears whole or not at all.
+
+    Returns:
+        (sha256 in hexadecimal, size in bytes) of the file.
+
+    Raises:
+        ValueError: A key carries a wrapper's prefix (`_module.`).
+    """
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    wrapped = [key for key in state if key.startswith("_module.") or "._module." in key]
+    if wrapped:
+        raise ValueError(f"expected the keys of {name!r} itself, got a wrapper's: {wrapped[:3]}")
+    metadata = {"network": name, "configuration": _configuration(name, network)}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        return sha256_of(temporary), temporary.stat().st_size
+
+
+def _configuration(name: str, network: nn.Module) -> dict[str, Any]:
+    """The values that rebuild the network; read from the network itself where it can tell (transformers)."""
+    table = models.MODELS[name].configuration
+    own = getattr(network, "config", None)
+    return {key: getattr(own, key, value) for key, value in table.items()}
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The network's name and configuration: {"network": str, "configuration": dict}.
+
+    Raises:
+        CheckpointError: The file is no safetensors file, or no checkpoint of ours.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: expected a safetensors file: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected the network's configuration under {METADATA_KEY!r}") from error
+    if set(metadata) != {"network", "configuration"}:
+        raise CheckpointError(f"{path}: expected network and configuration, got {sorted(metadata)}")
+    return metadata
+
+
+def load(path: Path) -> nn.Module:
+    """Builds the network that a checkpoint describes, with its weights, on the CPU, in eval mode.
+
+    Raises:
+        CheckpointError: Not a checkpoint of ours, or its tensors do not fit the network; all differences are listed.
+    """
+    metadata = read_metadata(path)
+    network = models.build(metadata["network"], metadata["configuration"])
+    with safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    problems = differences(network.state_dict(), state)
+    if problems:
+        raise CheckpointError(f"{path} does not fit the network {metadata['network']!r}: " + "; ".join(problems))
+    network.load_state_dict(state)
+    return network.eval()
+
+
+def differences(expected: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor]) -> list[str]:
+    """What keeps one set of tensors from standing for another: keys, shapes and types, one line each."""
+    problems = [f"{key} is missing" for key in expected if key not in got]
+    problems += [f"{key} is not expected" for key in got if key not in expected]
+    for key in expected:
+        if key in got and (expected[key].shape, expected[key].dtype) != (got[key].shape, got[key].dtype):
+            want, have = expected[key], got[key]
+            problems.append(f"{key}: expected {tuple(want.shape)} {want.dtype}, got {tuple(have.shape)} {have.dtype}")
+    return problems

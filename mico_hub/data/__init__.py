@@ -1,0 +1,63 @@
+"""The base datasets, by record index: from a local folder, else the Hub; digits are embedded.
+
+A local folder has the layout in which each dataset is distributed (`DatasetInfo.layout`); `MICO_HUB_DATA` names it.
+What is there but damaged is refused, never replaced by the Hub's.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+from mico_hub.data import cifar10, digits, purchase100, sst2
+from mico_hub.data.base import DATA_VARIABLE, BaseDataset, DataError, DatasetInfo, Inputs
+from mico_hub.data.sst2 import tokenizer
+
+__all__ = [
+    "DATASETS",
+    "DATA_VARIABLE",
+    "BaseDataset",
+    "DataError",
+    "DatasetInfo",
+    "Inputs",
+    "load_base",
+    "tokenizer",
+]
+
+_MODULES = (digits, cifar10, purchase100, sst2)
+
+DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({module.INFO.name: module.INFO for module in _MODULES})
+"""Name -> what is known about the dataset before it is read."""
+
+_READERS: Mapping[str, Callable[[DatasetInfo, Path | None], BaseDataset]] = MappingProxyType(
+    {module.INFO.name: module.read for module in _MODULES}
+)
+
+
+def load_base(name: str, folder: Path | None = None) -> BaseDataset:
+    """The base dataset of that name, kept in memory for the next call.
+
+    Args:
+        name: One of `DATASETS`.
+        folder: Where to look first; None: the folder that `MICO_HUB_DATA` names, if it is set. What is not there
+            comes from the Hub.
+
+    Raises:
+        DataError: There is no such dataset or folder, no source has it, or what is there is damaged.
+    """
+    if name not in DATASETS:
+        near = get_close_matches(str(name), DATASETS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(f"unknown dataset {name!r}.{hint} There are: {', '.join(DATASETS)}")
+    given = folder or os.environ.get(DATA_VARIABLE)
+    resolved = Path(given).expanduser().resolve() if given else None
+    if resolved and not resolved.is_dir():
+        raise DataError(f"{resolved}: expected the folder with the datasets, got none; check {DATA_VARIABLE}")
+    return _load(name, resolved)
+
+
+@cache
+def _load(name: str, folder: Path | None) -> BaseDataset:
+    return _READERS[name](DATASETS[name], folder)

@@ -1,0 +1,133 @@
+"""GLUE's SST-2: train, then validation. A record is a sentence, with the trailing blank that GLUE has."""
+
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, assemble, load_hub, require_files
+
+if TYPE_CHECKING:
+    from transformers import RobertaTokenizerFast
+
+FOLDER, FILES = "SST-2", ("train.tsv", "dev.tsv")
+MAX_LENGTH = 67
+"""Tokens that every sentence is padded or cut to, the competition's."""
+
+VOCABULARY = 50_265
+"""Entries of roberta-base's vocabulary."""
+
+INFO = DatasetInfo(
+    name="sst2",
+    title="SST-2",
+    description="68,221 sentences and phrases of film reviews, negative or positive: GLUE's train, then validation.",
+    splits=MappingProxyType({"train": 67_349, "validation": 872}),
+    classes=2,
+    url="https://dl.fbaipublicfiles.com/glue/data/SST-2.zip",
+    layout=" and ".join(f"{FOLDER}/{file}" for file in FILES),
+    licence="no explicit licence; distributed for research through GLUE",
+    citation="""@inproceedings{socher2013recursive,
+  author = {Socher, Richard and Perelygin, Alex and Wu, Jean and Chuang, Jason and Manning, Christopher D. and
+            Ng, Andrew and Potts, Christopher},
+  title = {Recursive Deep Models for Semantic Compositionality Over a Sentiment Treebank},
+  booktitle = {EMNLP},
+  year = {2013}
+}
+@inproceedings{wang2019glue,
+  author = {Wang, Alex and Singh, Amanpreet and Michael, Julian and Hill, Felix and Levy, Omer and Bowman, Samuel R.},
+  title = {{GLUE}: A Multi-Task Benchmark and Analysis Platform for Natural Language Understanding},
+  booktitle = {ICLR},
+  year = {2019}
+}""",
+    hub_id="nyu-mll/glue",
+    hub_config="sst2",
+    labels_sha256="5003a7b4e1bbe7257f767dc76ac755647a511167c728cf0535d443eda5779c9d",
+    known=MappingProxyType({"a82b5e1e6350a1c2393596514619c0e0487eb815e1852fb0394588413a341e00": ""}),
+)
+
+
+def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
+    """Reads SST-2: GLUE's two files, else the Hub.
+
+    Raises:
+        DataError: No source has it, or what is there is damaged or not in order.
+    """
+    if folder and (folder / FOLDER).exists():
+        paths = [folder / FOLDER / file for file in FILES]
+        require_files(info, paths)
+        parts = [read_tsv(info, path, rows) for path, rows in zip(paths, info.splits.values(), strict=True)]
+        source = str(folder / FOLDER)
+    else:
+        parts = [(list(p["sentence"]), list(p["label"])) for p in load_hub(info, folder, ("sentence", "label"))]
+        source = f"the Hub ({info.hub_id})"
+    sentences = tuple(sentence for part, _ in parts for sentence in part)
+    labels = np.array([label for _, part in parts for label in part]).astype(np.uint8)
+    return assemble(
+        info,
+        labels,
+        json.dumps(sentences, ensure_ascii=False, separators=(",", ":")).encode(),
+        raw=sentences,
+        prepare=tokenise,
+        source=source,
+        note=lambda: "not verified: the labels are the official ones, but some sentences are not",
+    )
+
+
+def read_tsv(info: DatasetInfo, path: Path, rows: int) -> tuple[list[str], list[int]]:
+    """Sentences and labels of one of GLUE's files: a header, then a sentence, a tab and 0 or 1 per line.
+
+    Raises:
+        DataError: Lines are malformed, or their number is not `rows`.
+    """
+    try:
+        header, *lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: expected UTF-8, got {error}; {info.how_to_get}") from error
+    if lines and lines[-1] == "":
+        lines.pop()
+    pairs = [line.split("\t") for line in lines]
+    bad = [number for number, pair in enumerate(pairs, start=2) if len(pair) != 2 or pair[1] not in ("0", "1")]
+    problems = [
+        f"line {number}: expected a sentence, a tab and 0 or 1, got {lines[number - 2]!r}" for number in bad[:5]
+    ]
+    if len(bad) > 5:
+        problems.append(f"{len(bad) - 5:,} more such lines")
+    if header != "sentence\tlabel":
+        problems.insert(0, f"line 1: expected the header 'sentence\\tlabel', got {header[:80]!r}")
+    if len(lines) != rows:
+        problems.append(f"expected {rows:,} rows after the header, got {len(lines):,}")
+    if problems:
+        listed = "".join(f"\n  {problem}" for problem in problems)
+        raise DataError(f"{path} (expected {rows:,} rows in {info.classes} classes): {info.how_to_get}{listed}")
+    return [sentence for sentence, _ in pairs], [int(label) for _, label in pairs]
+
+
+@lru_cache(maxsize=1)
+def tokenizer() -> "RobertaTokenizerFast":
+    """roberta-base's tokenizer, from the two files in the package: no network.
+
+    Raises:
+        DataError: The vocabulary did not load whole.
+    """
+    from transformers import RobertaTokenizerFast
+
+    folder = Path(__file__).parents[1] / "roberta"
+    built = RobertaTokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
+    if len(built) != VOCABULARY:  # keyword arguments that transformers does not know are ignored without a word
+        raise DataError(f"{folder}: expected {VOCABULARY:,} tokens, got {len(built):,}; reinstall mico-hub")
+    return built
+
+
+def tokenise(sentences: Sequence[str]) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask`, each int64 (B, 67): padded, or cut, to `MAX_LENGTH` tokens."""
+    if not sentences:
+        return {key: torch.empty((0, MAX_LENGTH), dtype=torch.int64) for key in ("input_ids", "attention_mask")}
+    encoded: Any = tokenizer()(
+        list(sentences), padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
+    )
+    return {key: encoded[key] for key in ("input_ids", "attention_mask")}

@@ -1,0 +1,276 @@
+"""The suite folder: what training writes and builders read. This module alone knows its layout.
+
+suites/cifar10_hi/
+    suite.json                      recipe, versions, noise multiplier, digest of the data; public
+    public/rows.parquet             one row per model, as published
+    public/train/model_0.safetensors ...
+    private/rows.parquet            the truth for every model
+    private/keys.json               the secret keys of the training
+    private/partial/model_0.json    what was measured of a finished model; with it the model is done
+"""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mico_hub.cache import atomic_path, atomic_write
+from mico_hub.checkpoint import sha256_of
+from mico_hub.disclosure import Measured, Row
+from mico_hub.randomness import Keys
+from mico_hub.splits import Split, stored_split
+from mico_hub.suites import SPLITS, Optimiser, Suite
+
+_INDICES = pa.list_(pa.int32())
+_NAMED = [("suite", pa.string()), ("split", pa.string()), ("model_id", pa.int32())]
+
+PUBLIC_SCHEMA = pa.schema(
+    [
+        *_NAMED,
+        ("checkpoint", pa.string()),
+        ("sha256", pa.string()),
+        ("num_bytes", pa.int64()),
+        ("challenge", _INDICES),
+        ("membership", pa.list_(pa.int8())),
+        ("training", _INDICES),
+        ("accuracy", pa.float64()),
+        ("epsilon", pa.float64()),
+        ("delta", pa.float64()),
+    ]
+)
+PRIVATE_SCHEMA = pa.schema(
+    [*_NAMED, ("challenge", _INDICES), ("membership", pa.list_(pa.int8())), ("training", _INDICES)]
+)
+_DELTA_ENCODED = ("challenge.list.element", "training.list.element")
+
+PUBLIC, PRIVATE = "public", "private"
+
+
+class FolderError(ValueError):
+    """A suite folder that is not as it should be; the message lists all problems."""
+
+
+def checkpoint_path(suite: Suite, model_id: int) -> str:
+    """A checkpoint's path relative to the published repository."""
+    return f"{suite.name}/{suite.split_of(model_id)}/model_{model_id}.safetensors"
+
+
+def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
+    """Writes rows as one Parquet file, the same bytes for the same rows.
+
+    Index columns are delta-encoded and compressed: an ascending list of records then takes little more than its
+    entropy, a quarter of what the default encoding takes.
+    """
+    listed = list(rows)
+    table = pa.table([_column([row[field.name] for row in listed], field.type) for field in schema], schema=schema)
+    with atomic_path(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            compression="zstd",
+            compression_level=9,
+            use_dictionary=False,
+            column_encoding={
+                column: "DELTA_BINARY_PACKED" for column in _DELTA_ENCODED if column.split(".")[0] in schema.names
+            },
+            store_schema=False,
+        )
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if pa.types.is_list(kind):
+        item = kind.value_type.to_pandas_dtype()
+        values = [None if value is None else np.asarray(value, dtype=item) for value in values]
+    return pa.array(values, kind)
+
+
+def read_rows(path: Path, schema: pa.Schema) -> list[Row]:
+    """Reads what `write_rows` wrote.
+
+    Raises:
+        FolderError: The file is missing or no Parquet file, or its columns are not those of the schema.
+    """
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise FolderError(f"{path}: expected a Parquet file of rows: {error}") from error
+    try:
+        return rows_of(table.select(schema.names).cast(schema))
+    except (KeyError, pa.ArrowInvalid) as error:
+        raise FolderError(f"{path}: expected the columns {schema.names}: {error}") from error
+
+
+def rows_of(table: pa.Table) -> list[Row]:
+    """The table's rows; lists as numpy arrays, since a full suite holds tens of millions of indices."""
+    columns = {}
+    for name in table.column_names:
+        column = table.column(name)
+        if pa.types.is_list(column.type):
+            columns[name] = [each.values.to_numpy() if each.is_valid else None for each in column]
+        else:
+            columns[name] = column.to_pylist()
+    return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """`suite.json`: all that is public about a suite but its rows."""
+
+    suite: Suite
+    noise_multiplier: float | None
+    data_digest: str  # over all records and labels of the base dataset
+    data_official: bool
+    data_note: str  # what is known of the base dataset where it is not the official one
+    versions: dict[str, str]  # of the packages that trained the suite
+
+    def to_json(self) -> bytes:
+        """Stable text: no times, no paths."""
+        values = asdict(self)
+        if math.isinf(self.suite.epsilon):
+            values["suite"]["epsilon"] = None  # JSON has no infinity
+        return (json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> "Manifest":
+        """The inverse of `to_json`.
+
+        Raises:
+            FolderError: It is no such text.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            suite = dict(values.pop("suite"))
+            suite["epsilon"] = math.inf if suite["epsilon"] is None else suite["epsilon"]
+            suite["optimiser"] = Optimiser(**suite["optimiser"])
+            suite["models"] = tuple(suite["models"])
+            return cls(suite=Suite(**suite), **values)
+        except (ValueError, TypeError, KeyError) as error:
+            raise FolderError(f"{where}: expected a suite's manifest: {error!r}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteFolder:
+    """A suite's folder on disk."""
+
+    root: Path
+
+    @property
+    def manifest_path(self) -> Path:
+        """`suite.json`."""
+        return self.root / "suite.json"
+
+    def rows_path(self, part: str) -> Path:
+        """The rows of `public` or `private`."""
+        return self.root / part / "rows.parquet"
+
+    def checkpoint(self, suite: Suite, model_id: int) -> Path:
+        """Where a model's weights are: `checkpoint_path` below `public/`, without the suite's name."""
+        return self.root / PUBLIC / suite.split_of(model_id) / f"model_{model_id}.safetensors"
+
+    def _partial(self, model_id: int) -> Path:
+        return self.root / PRIVATE / "partial" / f"model_{model_id}.json"
+
+    @property
+    def _keys_path(self) -> Path:
+        return self.root / PRIVATE / "keys.json"
+
+    def exists(self) -> bool:
+        """Whether a suite was begun here."""
+        return self.manifest_path.exists()
+
+    def complete(self) -> bool:
+        """Whether every model is trained and the rows are written."""
+        return self.exists() and self.rows_path(PUBLIC).exists()
+
+    def manifest(self) -> Manifest:
+        """Reads `suite.json`."""
+        try:
+            text = self.manifest_path.read_bytes()
+        except OSError as error:
+            raise FolderError(f"{self.root}: expected a suite folder with suite.json: {error}") from error
+        return Manifest.from_json(text, str(self.manifest_path))
+
+    def begin(self, manifest: Manifest, truth: Sequence[Row], keys: Sequence[Keys]) -> None:
+        """Fixes everything that is drawn, before any training; `suite.json`, written last, marks it done."""
+        write_rows(truth, PRIVATE_SCHEMA, self.rows_path(PRIVATE))
+        secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
+        atomic_write(self._keys_path, json.dumps(secret, indent=1).encode())
+        (self.root / PRIVATE).chmod(0o700)
+        atomic_write(self.manifest_path, manifest.to_json())
+
+    def split(self, model_id: int, num_records: int) -> Split:
+        """A model's split of `num_records` records."""
+        row = read_rows(self.rows_path(PRIVATE), PRIVATE_SCHEMA)[model_id]
+        return stored_split(num_records, row["challenge"], row["membership"], row["training"])
+
+    def keys(self, model_id: int) -> Keys:
+        """A model's secret keys."""
+        secret: dict[str, dict[str, str]] = json.loads(self._keys_path.read_bytes())
+        return Keys.from_hex(secret[f"model_{model_id}"])
+
+    def finish_model(self, model_id: int, measured: Measured) -> None:
+        """Marks a model whose checkpoint is written as done."""
+        atomic_write(self._partial(model_id), json.dumps(asdict(measured)).encode())
+
+    def measured(self, suite: Suite, model_id: int) -> Measured | None:
+        """What was measured of a finished model; None where there is no whole checkpoint of it."""
+        try:
+            measured = Measured(**json.loads(self._partial(model_id).read_bytes()))
+        except FileNotFoundError:
+            return None
+        path = self.checkpoint(suite, model_id)
+        return measured if path.exists() and sha256_of(path) == measured.sha256 else None
+
+    def finish(self, public: Sequence[Row]) -> None:
+        """Writes the public rows that `disclosure.disclose` made; with them the suite is complete."""
+        write_rows(public, PUBLIC_SCHEMA, self.rows_path(PUBLIC))
+
+    def verify(self) -> None:
+        """Checks the public part against itself: schema, ids, counts, every checkpoint's sha256 and size.
+
+        Raises:
+            FolderError: Something is missing or different; the message lists everything.
+        """
+        suite = self.manifest().suite
+        rows = read_rows(self.rows_path(PUBLIC), PUBLIC_SCHEMA)
+        problems: list[str] = []
+        ids = [(row["split"], row["model_id"]) for row in rows]
+        expected = [(split, model_id) for split in SPLITS for model_id in suite.model_ids[split]]
+        if ids != expected:
+            problems.append(f"expected the models {_spans(expected)}, got {_spans(ids)}")
+        for row in rows:
+            problems += [f"{row['split']}/model_{row['model_id']}: {problem}" for problem in self._wrong(suite, row)]
+        if problems:
+            raise FolderError("\n".join([f"{self.root}: {len(problems)} problems", *problems]))
+
+    def _wrong(self, suite: Suite, row: Row) -> Iterable[str]:
+        if row["suite"] != suite.name:
+            yield f"expected a row of {suite.name}, got one of {row['suite']}"
+        if len(row["challenge"]) != 2 * suite.m:
+            yield f"expected {2 * suite.m} challenge records, got {len(row['challenge'])}"
+        if row["membership"] is not None and (members := np.count_nonzero(row["membership"])) != suite.m:
+            yield f"expected {suite.m} members, got {members}"
+        if row["training"] is not None and len(row["training"]) != suite.n - suite.m:
+            yield f"expected {suite.n - suite.m} training records, got {len(row['training'])}"
+        path = self.root / PUBLIC / row["split"] / f"model_{row['model_id']}.safetensors"
+        if not path.is_file() or path.is_symlink():
+            yield f"expected the checkpoint {path}, got no such file"
+        elif (size := path.stat().st_size) != row["num_bytes"]:
+            yield f"expected a checkpoint of {row['num_bytes']} bytes, got {size}"
+        elif (digest := sha256_of(path)) != row["sha256"]:
+            yield f"expected a checkpoint with sha256 {row['sha256']}, got {digest}"
+
+
+def _spans(ids: Sequence[tuple[str, int]]) -> str:
+    """`train 0-99, dev 100-149, final 150-199`."""
+    spans = []
+    for split in dict.fromkeys(split for split, _ in ids):
+        of_split = [model_id for other, model_id in ids if other == split]
+        spans.append(f"{split} {min(of_split)}-{max(of_split)} ({len(of_split)})")
+    return ", ".join(spans) or "none"

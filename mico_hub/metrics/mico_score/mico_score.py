@@ -1,0 +1,96 @@
+"""The `evaluate` module of the competition's scores: checks, pooling and documentation around `scoring.py`."""
+
+from typing import Any
+
+# evaluate reads the imports of this file to check its dependencies, and two modules on one line are one name to it.
+import datasets
+import evaluate
+import numpy as np
+
+from .scoring import mico_score, validate_predictions
+
+DESCRIPTION = """\
+Scores of the Microsoft Membership Inference Competition (MICO, 2022-23): how well an attack tells the records a model
+was trained on (members) from records of the same source that it was not trained on (non-members).
+
+All models of a split are pooled, so one threshold serves them all, and the competition ranked by TPR_FPR_1000: the best
+true positive rate at a false positive rate below 10%. The numbers equal those of the competition's own program bit for
+bit: the bound is strict, and the curve is scikit-learn's, without its collinear points, so predictions that tie can
+score lower than on the full curve.
+"""
+
+CITATION = """\
+@misc{mico,
+    author = {Zanella-B\\'eguelin, Santiago and others},
+    title = {{MICO}: {Microsoft} Membership Inference Competition},
+    howpublished = {1st IEEE Conference on Secure and Trustworthy Machine Learning (SaTML)},
+    year = {2023},
+    url = {https://github.com/microsoft/MICO}
+}
+"""
+
+INPUTS_DESCRIPTION = """\
+Args:
+    predictions: confidence in [0, 1] that a challenge point is a member, higher = member. Either one list for each
+        model, in the order of its `challenge`, or one flat list.
+    references: membership in the same shape: 1 for a member, 0 for a non-member.
+
+Returns:
+    TPR_FPR_10, TPR_FPR_100, TPR_FPR_500, TPR_FPR_1000, TPR_FPR_1500, TPR_FPR_2000: best true positive rate at a false
+        positive rate strictly below 0.001, 0.01, 0.05, 0.1 (which ranked), 0.15 and 0.2.
+    AUC: area under the ROC curve.
+    MIA: membership advantage, the largest difference of true and false positive rate.
+    accuracy: best balanced accuracy.
+
+Examples:
+    >>> import evaluate
+    >>> metric = evaluate.load("mico_score")  # a published copy: "<org>/mico_score"; a checkout: the path of its folder
+    >>> scores = metric.compute(
+    ...     predictions=[[0.9, 0.8, 0.3, 0.1], [0.7, 0.6, 0.5, 0.2]],  # two models
+    ...     references=[[1, 1, 0, 0], [1, 0, 1, 0]],
+    ... )
+    >>> scores["TPR_FPR_1000"], scores["AUC"], scores["MIA"], scores["accuracy"]
+    (0.75, 0.9375, 0.75, 0.875)
+"""
+
+
+@evaluate.utils.file_utils.add_start_docstrings(DESCRIPTION, INPUTS_DESCRIPTION)
+class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
+    """The metric that `evaluate.load` finds in this folder."""
+
+    def _info(self) -> evaluate.MetricInfo:
+        prediction, reference = datasets.Value("float64"), datasets.Value("int8")
+        return evaluate.MetricInfo(
+            description=DESCRIPTION,
+            citation=CITATION,
+            inputs_description=INPUTS_DESCRIPTION,
+            # The nested form first: a flat list does not fit it, and evaluate takes the first that fits.
+            features=[
+                datasets.Features(
+                    {"predictions": datasets.Sequence(prediction), "references": datasets.Sequence(reference)}
+                ),
+                datasets.Features({"predictions": prediction, "references": reference}),
+            ],
+            homepage="https://microsoft.github.io/MICO/",
+            codebase_urls=["https://github.com/microsoft/MICO"],
+            reference_urls=["https://microsoft.github.io/MICO/"],
+        )
+
+    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+        # (models, points), a list of (points,) where models differ in length, or (points,)
+        if np.ndim(predictions[0]) == 0:
+            predictions, references, names = [predictions], [references], [""]
+        else:
+            names = [f"model at position {position}" for position in range(len(predictions))]
+        pooled, problems = [], []
+        for name, model, members in zip(names, predictions, references, strict=True):
+            if members is None:
+                problems.append(f"{name}: no references, its membership is hidden")
+                continue
+            try:
+                pooled.append(validate_predictions(model, expected=len(members), where=name))
+            except ValueError as problem:
+                problems.append(str(problem))
+        if problems:
+            raise ValueError("\n".join(problems))
+        return mico_score(np.concatenate(references), np.concatenate(pooled))

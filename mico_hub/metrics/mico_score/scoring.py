@@ -1,0 +1,208 @@
+"""The scores of the Microsoft Membership Inference Competition, exactly as it computed them, with numpy alone.
+
+Source: `score()` in src/mico-competition/scoring/score.py of https://github.com/microsoft/MICO, which calls
+scikit-learn's `roc_curve` and `roc_auc_score`. This file is the one copy of the scores and the one import of
+`mico_score.py` beside it, so it must import nothing but numpy and the standard library.
+
+Membership is 1 for a member and 0 for a non-member; a higher prediction says member. A rate is a fraction, not percent.
+"""
+
+import reprlib
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+MAX_FPRS = (0.001, 0.01, 0.05, 0.1, 0.15, 0.2)
+"""The false positive rates at which the competition reported the true positive rate; 0.1 ranked."""
+
+SHOWN = 5
+"""Offending values that an error names before it only counts them."""
+
+
+class RocCurve(NamedTuple):
+    """Points of a receiver operating characteristic, from (0, 0) to (1, 1)."""
+
+    fpr: NDArray[np.float64]  # (points,) share of non-members with prediction >= threshold
+    tpr: NDArray[np.float64]  # (points,) share of members with prediction >= threshold
+    thresholds: NDArray[np.float64]  # (points,) descending; inf first
+
+
+def roc_curve(membership: ArrayLike, predictions: ArrayLike) -> RocCurve:
+    """The competition's curve: scikit-learn's `roc_curve` with its default `drop_intermediate=True`.
+
+    A point is dropped when the steps before and after it, in false and in true positives, are both the same. The test
+    precedes the prepending of (0, 0), so the first real point always stays. Dropping keeps the curve's shape but not
+    the best point below a bound on the false positive rate: see `competition_tpr_at_fpr`.
+
+    Args:
+        membership: (points,) 0 or 1.
+        predictions: (points,) any finite numbers.
+
+    Raises:
+        ValueError: The two are not flat, finite and equally long, or hold only members or only non-members.
+    """
+    false_positives, true_positives, thresholds = _counts(membership, predictions)
+    corner = np.ones(len(thresholds), dtype=np.bool_)
+    corner[1:-1] = (np.diff(false_positives, 2) != 0) | (np.diff(true_positives, 2) != 0)
+    return _rates(false_positives[corner], true_positives[corner], thresholds[corner])
+
+
+def full_roc_curve(membership: ArrayLike, predictions: ArrayLike) -> RocCurve:
+    """The whole curve: (0, 0) and a point for each distinct prediction, none dropped.
+
+    Args:
+        membership: (points,) 0 or 1.
+        predictions: (points,) any finite numbers.
+
+    Raises:
+        ValueError: As `roc_curve`.
+    """
+    return _rates(*_counts(membership, predictions))
+
+
+def competition_tpr_at_fpr(membership: ArrayLike, predictions: ArrayLike, max_fpr: float = 0.1) -> float:
+    """The number that ranked: the best true positive rate on `roc_curve` with false positive rate < `max_fpr`.
+
+    Strictly below, although the competition's text says "at most", and on the curve with dropped points: ties can
+    lower it. `mico_hub.scoring.full_tpr_at_fpr` has neither property.
+
+    Args:
+        membership: (points,) 0 or 1.
+        predictions: (points,) any finite numbers.
+        max_fpr: In (0, 1].
+
+    Raises:
+        ValueError: As `roc_curve`, or `max_fpr` is out of range.
+    """
+    if not 0 < max_fpr <= 1:
+        raise ValueError(f"max_fpr: expected a rate in (0, 1], got {max_fpr}")
+    return _best_below(roc_curve(membership, predictions), max_fpr)
+
+
+def mico_score(membership: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
+    """All scores of the competition, over the points of all models of a split pooled.
+
+    Args:
+        membership: (points,) 0 or 1.
+        predictions: (points,) any finite numbers; the range is `validate_predictions`' business.
+
+    Returns:
+        `TPR_FPR_1000` is `competition_tpr_at_fpr` at 1000 / 10,000, and likewise for the other `MAX_FPRS`; `AUC` is the
+        area under the curve; `MIA` is the advantage, max(TPR - FPR); `accuracy` is the best balanced accuracy. All are
+        in [0, 1].
+
+    Raises:
+        ValueError: As `roc_curve`. Where scikit-learn's versions return NaN for one class only, this refuses.
+    """
+    curve = roc_curve(membership, predictions)
+    fpr, tpr, _ = curve
+    # Each formula is written as the original has it: another order of operations differs in the last bit.
+    return {f"TPR_FPR_{int(1e4 * max_fpr)}": _best_below(curve, max_fpr) for max_fpr in MAX_FPRS} | {
+        "AUC": float(np.trapezoid(tpr, fpr)),
+        "MIA": float(np.max(tpr - fpr)),
+        "accuracy": float(np.max(1 - (fpr + (1 - tpr)) / 2)),
+    }
+
+
+def validate_predictions(
+    predictions: ArrayLike, *, expected: int | None = None, where: str = ""
+) -> NDArray[np.float64]:
+    """Predictions as the competition's program accepts them: numbers in [0, 1], one for each challenge point.
+
+    Args:
+        predictions: (points,) numbers, or their text as a file has it.
+        expected: How many there must be; None: any number but none.
+        where: What they are, for the error, e.g. `model_103`.
+
+    Returns:
+        (points,) the same values.
+
+    Raises:
+        ValueError: Names all problems at once, the first offenders of each by position (from 0) and value.
+    """
+    values, odd = _to_floats(predictions)
+    problems = list(_problems(values, odd, expected))
+    if problems:
+        raise ValueError((f"{where}: " if where else "") + "; ".join(problems))
+    return values
+
+
+def _to_floats(predictions: ArrayLike) -> tuple[NDArray[np.float64], dict[int, object]]:
+    """The values, and those that are no number by position (NaN among the values)."""
+    try:
+        return np.asarray(predictions, dtype=np.float64), {}
+    except (TypeError, ValueError, OverflowError):
+        items: list[Any] = list(predictions) if isinstance(predictions, Iterable) else [predictions]
+    values = np.full(len(items), np.nan)
+    odd: dict[int, object] = {}
+    for position, item in enumerate(items):
+        try:
+            values[position] = item
+        except (TypeError, ValueError, OverflowError):
+            odd[position] = item
+    return values, odd
+
+
+def _problems(values: NDArray[np.float64], odd: dict[int, object], expected: int | None) -> Iterator[str]:
+    if values.ndim != 1:
+        yield f"expected a flat list of predictions, got shape {values.shape}"
+        return
+    if expected is not None and len(values) != expected:
+        yield f"expected {expected} predictions, got {len(values)}"
+    elif not len(values):
+        yield "expected predictions, got none"
+    nan = np.isnan(values)
+    nan[list(odd)] = False
+    outside = (values < 0) | (values > 1)
+    for positions, are in (
+        (list(odd), "not a number"),
+        (np.flatnonzero(nan).tolist(), "NaN"),
+        (np.flatnonzero(outside).tolist(), "outside [0, 1]"),
+    ):
+        if positions:
+            named = [f"position {p} is {reprlib.repr(odd.get(p, float(values[p])))}" for p in positions[:SHOWN]]
+            more = ", ..." if len(positions) > SHOWN else ""
+            verb = "is" if len(positions) == 1 else "are"
+            yield f"{len(positions)} of {len(values)} predictions {verb} {are}: {', '.join(named)}{more}"
+
+
+def _counts(
+    membership: ArrayLike, predictions: ArrayLike
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """False and true positives at each distinct prediction as the threshold, highest first: three (thresholds,)."""
+    labels, scores = np.asarray(membership), np.asarray(predictions, dtype=np.float64)
+    if labels.ndim != 1 or labels.shape != scores.shape:
+        raise ValueError(
+            "expected membership and predictions as flat lists of one length (pool the models), "
+            f"got shapes {labels.shape} and {scores.shape}"
+        )
+    member = labels == 1
+    if not (member | (labels == 0)).all():
+        raise ValueError("membership: expected only 0 and 1")
+    if not np.isfinite(scores).all():
+        raise ValueError("predictions: expected finite numbers, got NaN or infinity")
+    members = int(np.count_nonzero(member))
+    if members in (0, len(member)):
+        raise ValueError(f"expected members and non-members, got {members} and {len(member) - members}")
+    order = np.argsort(scores)[::-1]
+    scores = scores[order]
+    # Equal predictions are one threshold, so the order within a tie is of no account and the sort need not be stable.
+    last_of_tie = np.append(np.flatnonzero(scores[1:] != scores[:-1]), len(scores) - 1)
+    true_positives = np.cumsum(member[order])[last_of_tie]
+    return last_of_tie + 1 - true_positives, true_positives, scores[last_of_tie]
+
+
+def _rates(
+    false_positives: NDArray[np.int64], true_positives: NDArray[np.int64], thresholds: NDArray[np.float64]
+) -> RocCurve:
+    return RocCurve(
+        np.append(0, false_positives) / false_positives[-1],
+        np.append(0, true_positives) / true_positives[-1],
+        np.append(np.inf, thresholds),
+    )
+
+
+def _best_below(curve: RocCurve, max_fpr: float) -> float:
+    return float(np.max(curve.tpr[curve.fpr < max_fpr]))

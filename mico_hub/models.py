@@ -1,0 +1,165 @@
+"""The networks, by name. A network's configuration is plain data, so that a checkpoint can carry it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import nn
+
+from mico_hub.data.base import Inputs
+from mico_hub.randomness import torch_randomness
+
+
+class CNN(nn.Module):
+    """The competition's network for CIFAR-10: three convolutions with tanh, 974k parameters."""
+
+    def __init__(self, classes: int = 10) -> None:
+        super().__init__()
+        self.cnn = nn.Sequential(
+            nn.Conv2d(3, 128, kernel_size=8, stride=2, padding=3),
+            nn.Tanh(),
+            nn.MaxPool2d(kernel_size=3, stride=1),
+            nn.Conv2d(128, 256, kernel_size=3),
+            nn.Tanh(),
+            nn.Conv2d(256, 256, kernel_size=3),
+            nn.Tanh(),
+            nn.AvgPool2d(kernel_size=2, stride=2),
+            nn.Flatten(),
+            nn.Linear(6400, classes),
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 32, 32) -> logits (B, classes)."""
+        logits: torch.Tensor = self.cnn(images)
+        return logits
+
+
+class MLP(nn.Module):
+    """One hidden layer with tanh."""
+
+    def __init__(self, features: int, hidden: int, classes: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, classes))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, features) -> logits (B, classes)."""
+        logits: torch.Tensor = self.mlp(features)
+        return logits
+
+
+def roberta(**configuration: Any) -> nn.Module:
+    """A RoBERTa sequence classifier of that configuration, with random weights."""
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    network: nn.Module = RobertaForSequenceClassification(RobertaConfig(**configuration))
+    return network
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """How to build a network, and what it starts from."""
+
+    build: Callable[..., nn.Module]
+    title: str
+    configuration: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: str | None = None  # the model on the Hub whose weights training starts from; None: random ones
+
+
+MODELS: Mapping[str, Architecture] = MappingProxyType(
+    {
+        "cnn": Architecture(CNN, "4-layer CNN"),
+        "mlp": Architecture(MLP, "MLP 600-128-100, tanh", {"features": 600, "hidden": 128, "classes": 100}),
+        "roberta": Architecture(
+            roberta,
+            "roberta-base",
+            {
+                "vocab_size": 50_265,
+                "hidden_size": 768,
+                "num_hidden_layers": 12,
+                "num_attention_heads": 12,
+                "intermediate_size": 3_072,
+                "max_position_embeddings": 514,
+                "type_vocab_size": 1,
+                "layer_norm_eps": 1e-5,
+                "bos_token_id": 0,
+                "pad_token_id": 1,
+                "eos_token_id": 2,
+            },
+            pretrained="FacebookAI/roberta-base",
+        ),
+        "digits_mlp": Architecture(MLP, "MLP 64-64-10, tanh", {"features": 64, "hidden": 64, "classes": 10}),
+    }
+)
+
+
+def build(name: str, configuration: Mapping[str, Any] | None = None) -> nn.Module:
+    """The network of that name, with arbitrary weights.
+
+    Args:
+        name: A key of `MODELS`.
+        configuration: Instead of the table's, as a checkpoint carries it.
+
+    Raises:
+        ValueError: There is no such network, or the configuration does not fit it.
+    """
+    if name not in MODELS:
+        raise ValueError(f"unknown network {name!r}; there are: {', '.join(MODELS)}")
+    architecture = MODELS[name]
+    chosen = architecture.configuration if configuration is None else configuration
+    try:
+        return architecture.build(**chosen)
+    except TypeError as error:
+        raise ValueError(f"network {name!r} cannot be built from the configuration {dict(chosen)}: {error}") from error
+
+
+def initialise(name: str, key: bytes, pretrained: Path | str | None = None) -> nn.Module:
+    """The network of that name as training starts from it: random weights drawn from `key`, on the CPU.
+
+    Where the architecture starts from pretrained weights these are read from `pretrained`, a folder or a model on the
+    Hub (the architecture's own by default), and only what they lack, the classifier's head, is drawn.
+
+    Raises:
+        OSError: The pretrained weights can be had from nowhere; the message says what to do.
+    """
+    architecture = MODELS[name]
+    with torch_randomness(key):
+        if architecture.pretrained is None:
+            return build(name)
+        from transformers import RobertaForSequenceClassification
+
+        source = str(pretrained or architecture.pretrained)
+        try:
+            network: nn.Module = RobertaForSequenceClassification.from_pretrained(source)
+        except OSError as error:
+            raise OSError(
+                f"the pretrained weights of {architecture.title} were not found at {source!r}: expected a folder with "
+                f"config.json and model.safetensors, or the Hub's {architecture.pretrained}. Pass the folder with "
+                f"--pretrained."
+            ) from error
+        return network
+
+
+def logits(network: nn.Module, inputs: Inputs) -> torch.Tensor:
+    """(B, classes), whatever kind of input the network takes."""
+    if isinstance(inputs, dict):
+        text: torch.Tensor = network(**inputs).logits
+        return text
+    output: torch.Tensor = network(inputs)
+    return output
+
+
+def to_device(inputs: Inputs, device: torch.device | str) -> Inputs:
+    """The same batch on another device."""
+    if isinstance(inputs, dict):
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
+    return inputs.to(device)
+
+
+def default_device() -> torch.device:
+    """The accelerator if there is one (`cuda`, `mps`), else `cpu`."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")

@@ -1,0 +1,151 @@
+"""The published dataset: data only. Parquet files and checkpoints of one or more suites, and a card that names them.
+
+    mico/
+        README.md                                       YAML: one config per suite with typed features; then the card
+        cifar10_hi/suite.json                           recipe, noise multiplier, digest of the base dataset
+        cifar10_hi/train-00000-of-00001.parquet         one row per model
+        cifar10_hi/train/model_0.safetensors
+
+`load_dataset("./mico", "cifar10_hi")` reads such a folder without any code of ours.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import yaml
+from datasets import DatasetInfo, Features
+from datasets.info import DatasetInfosDict
+from datasets.utils.metadata import MetadataConfigs
+from huggingface_hub import DatasetCardData
+
+from mico_hub.cache import atomic_path, atomic_write
+from mico_hub.disclosure import Row
+from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows, write_rows
+from mico_hub.suites import SPLITS, SUITES
+
+CARD = "README.md"
+MANIFEST = "suite.json"
+
+FEATURES = Features.from_arrow_schema(PUBLIC_SCHEMA)
+
+
+def parquet_name(split: str) -> str:
+    """The name of a split's Parquet file, as `datasets` itself names one."""
+    return f"{split}-00000-of-00001.parquet"
+
+
+def has_suite(root: Path, name: str) -> bool:
+    """Whether the folder holds that suite, whole: its manifest is written last."""
+    return (root / name / MANIFEST).is_file()
+
+
+def suites_in(root: Path) -> list[Manifest]:
+    """The suites that a folder holds: in the table's order, then by name."""
+    order = list(SUITES)
+    names = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}"))
+    names.sort(key=lambda name: order.index(name) if name in SUITES else len(order))
+    return [read_manifest(root, name) for name in names]
+
+
+def read_manifest(root: Path, name: str) -> Manifest:
+    """The manifest of a suite in a published folder.
+
+    Raises:
+        FolderError: It is not there or not one.
+    """
+    path = root / name / MANIFEST
+    try:
+        return Manifest.from_json(path.read_bytes(), str(path))
+    except OSError as error:
+        raise FolderError(f"{path}: expected a suite's manifest: {error}") from error
+
+
+def write_suite(root: Path, folder: SuiteFolder, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Adds a suite to the published folder, replacing one of that name; the card is `write_card`'s.
+
+    Args:
+        root: The published folder; made if it is missing.
+        folder: The suite folder; only its public part is read.
+        rows: Split -> public rows.
+    """
+    manifest = folder.manifest()
+    target = root / manifest.suite.name
+    (target / MANIFEST).unlink(missing_ok=True)
+    shutil.rmtree(target, ignore_errors=True)
+    for split in SPLITS:
+        if rows.get(split):
+            write_rows(rows[split], PUBLIC_SCHEMA, target / parquet_name(split))
+        for row in rows.get(split, ()):
+            source = folder.checkpoint(manifest.suite, row["model_id"])
+            with atomic_path(root / row["checkpoint"]) as temporary:
+                shutil.copyfile(source, temporary)
+    atomic_write(target / MANIFEST, manifest.to_json())
+
+
+def public_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
+    """Split -> the public rows of a complete suite folder.
+
+    Raises:
+        FolderError: The suite is not complete.
+    """
+    if not folder.complete():
+        raise FolderError(f"{folder.root}: the suite is not complete; train it first")
+    rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
+    return {split: [row for row in rows if row["split"] == split] for split in SPLITS}
+
+
+def content_digest(root: Path, name: str) -> str:
+    """SHA-256 over a suite's manifest and Parquet files, which hold the checkpoints' own."""
+    digest = hashlib.sha256()
+    for path in [root / name / MANIFEST, *sorted((root / name).glob("*.parquet"))]:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def header(root: Path) -> str:
+    """The card's YAML: one config per suite in the folder, its features, and the data set's tags.
+
+    `datasets` makes its cache's key from the configs and not from the files, so each description carries a digest of
+    the content: without it an edited file would go unseen.
+    """
+    names = [manifest.suite.name for manifest in suites_in(root)]
+    if not names:
+        raise FolderError(f"{root}: expected at least one suite")
+    data = DatasetCardData(
+        pretty_name="MICO: membership inference on trained models",
+        license="mit",
+        tags=["membership-inference", "differential-privacy", "privacy", "auditing", "benchmark"],
+        size_categories=["n<1K"],
+    )
+    DatasetInfosDict({name: DatasetInfo(features=FEATURES, config_name=name) for name in names}).to_dataset_card_data(
+        data
+    )
+    MetadataConfigs(
+        {
+            name: {
+                "description": f"content sha256 {content_digest(root, name)}",
+                "data_files": [
+                    {"split": split, "path": f"{name}/{parquet_name(split)}"}
+                    for split in SPLITS
+                    if (root / name / parquet_name(split)).exists()
+                ],
+            }
+            for name in names
+        }
+    ).to_dataset_card_data(data)
+    return f"---\n{data.to_yaml()}\n---\n"
+
+
+def configs_of(card: str) -> list[str]:
+    """The names of the configs in a card's YAML; none where there is no YAML."""
+    parts = card.split("---\n", maxsplit=2)
+    if len(parts) < 3:
+        return []
+    return [config["config_name"] for config in (yaml.safe_load(parts[1]) or {}).get("configs", [])]
+
+
+def write_card(root: Path, body: str) -> None:
+    """Writes the card: the YAML of what is in the folder, then `body` in Markdown."""
+    atomic_write(root / CARD, (header(root) + "\n" + body.strip() + "\n").encode())

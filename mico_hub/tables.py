@@ -1,0 +1,69 @@
+"""Tables that align, as text and as Markdown; the table of suites among them."""
+
+import math
+from collections.abc import Iterable, Sequence
+
+from mico_hub.models import MODELS
+from mico_hub.suites import Suite
+
+SUITE_COLUMNS = (
+    *("suite", "model", "n", "m", "epsilon, delta"),
+    *("batch", "order", "epochs", "optimiser", "clip", "models"),
+)
+
+
+def suite_row(suite: Suite) -> tuple[str, ...]:
+    """The cells of a suite's row, under `SUITE_COLUMNS`."""
+    clip = f"{suite.clipping_norm:g}" if suite.clipping_norm is not None else "-"
+    if suite.max_grad_norm is not None:
+        clip = f"batch {suite.max_grad_norm:g}"
+    return (
+        suite.name,
+        MODELS[suite.model].title,
+        f"{suite.n:,}",
+        f"{suite.m:,}",
+        f"{suite.epsilon:g}, {suite.delta:g}" if suite.delta is not None else "inf",
+        f"{suite.batch_size:,}",
+        {"poisson": "Poisson"}.get(suite.order, suite.order),
+        f"{suite.epochs}",
+        str(suite.optimiser),
+        clip,
+        "/".join(map(str, suite.models)),
+    )
+
+
+def text(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns aligned with spaces; those of numbers to the right."""
+    cells = [list(headers), *map(list, rows)]
+    widths, right = _layout(cells)
+    lines = [
+        "  ".join(
+            cell.rjust(width) if numeric else cell.ljust(width)
+            for cell, width, numeric in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in cells
+    ]
+    rule = "  ".join("-" * width for width in widths)
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def markdown(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; columns of numbers to the right."""
+    cells = [list(headers), *map(list, rows)]
+    _, right = _layout(cells)
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    rule = "| " + " | ".join("---:" if numeric else "---" for numeric in right) + " |"
+    return "\n".join([lines[0], rule, *lines[1:]])
+
+
+def _layout(cells: list[list[str]]) -> tuple[list[int], list[bool]]:
+    """The widths of the columns, and which hold numbers alone."""
+    columns = list(zip(*cells, strict=True))
+    return [max(map(len, column)) for column in columns], [all(map(_is_number, column[1:])) for column in columns]
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return not math.isnan(float(cell.replace(",", "").rstrip("%")))
+    except ValueError:
+        return cell == "-"

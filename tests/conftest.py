@@ -1,0 +1,59 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from mico_hub.cache import CACHE_VARIABLE
+from mico_hub.data import DATA_VARIABLE
+
+DATA = os.environ.get(DATA_VARIABLE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not DATA:
+        skip = pytest.mark.skip(reason=f"{DATA_VARIABLE} is not set")
+        for item in items:
+            if "data" in item.keywords:
+                item.add_marker(skip)
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """The folder with the real datasets, for tests marked `data`."""
+    assert DATA
+    return Path(DATA).resolve()
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty `MICO_HUB_CACHE`."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three small suites, trained: digits_inf, digits_hi, and digits_lo that reveals its training."""
+    from dataclasses import replace
+
+    from mico_hub.suites import SUITES
+    from mico_hub.training import Runtime, train_suite
+
+    root = tmp_path_factory.mktemp("trained") / "suites"
+    for name in ("digits_inf", "digits_hi", "digits_lo"):
+        suite = SUITES[name].with_models(4, 2, 2)
+        if name == "digits_lo":
+            suite = replace(suite, disclosure="training")
+        train_suite(suite, root / name, Runtime())
+    return root
+
+
+@pytest.fixture(scope="session")
+def published(trained: Path) -> Path:
+    """The published folder of the `trained` suites."""
+    from builders.build import build
+
+    out = trained.parent / "mico"
+    build(sorted(trained.iterdir()), out)
+    return out

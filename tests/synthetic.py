@@ -1,0 +1,39 @@
+"""Made-up base datasets of the right form, so that every suite's recipe can be tried without its data."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from mico_hub.data import BaseDataset, cifar10, digits, sst2
+from mico_hub.suites import Suite
+
+N = 60
+WORDS = ("a", "dull", "charming", "film", "of", "tireless", "wit", "and", "no", "plot")
+
+
+def base_dataset(name: str, num_records: int = N) -> BaseDataset:
+    """Random records of the dataset's shape."""
+    rng = np.random.default_rng(0)
+    shape = {"cifar10": (3, 32, 32), "purchase100": (600,), "digits": (64,)}.get(name)
+    high = {"cifar10": 256, "purchase100": 2, "digits": 17}.get(name, 2)
+    classes = {"purchase100": 100, "sst2": 2}.get(name, 10)
+    raw: torch.Tensor | tuple[str, ...]
+    if shape is None:
+        raw = tuple(" ".join(rng.choice(WORDS, rng.integers(2, 12))) for _ in range(num_records))
+    else:
+        raw = torch.from_numpy(rng.integers(0, high, (num_records, *shape), dtype=np.uint8))
+    labels = torch.from_numpy(rng.integers(0, classes, num_records))
+    prepare: dict[str, Callable[..., object]] = {
+        "cifar10": cifar10.normalise,
+        "purchase100": torch.Tensor.float,
+        "digits": digits.normalise,
+        "sst2": sst2.tokenise,
+    }
+    return BaseDataset(name, raw, labels, "0" * 64, "synthetic", prepare[name])  # type: ignore[arg-type]
+
+
+def small(suite: Suite, epochs: int = 1) -> Suite:
+    """The suite's recipe with so few records that a few steps are an epoch."""
+    return replace(suite, n=30, m=10, batch_size=12, epochs=epochs, models=(1, 0, 0))

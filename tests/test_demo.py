@@ -1,0 +1,83 @@
+"""The maintainer's scripts, end to end, from a folder that is not the project's."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def script(name: str, cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, str(ROOT / "upload_scripts" / name), *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    done = script("demo.py", tmp_path, "--models", "6/3/3")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for suite in ("digits_inf", "digits_hi", "digits_lo"):
+        for split in ("dev", "final"):
+            for attack in ("loss threshold", "LiRA, online"):
+                assert re.search(rf"^{suite} +{split} +{attack} +\d", done.stdout, re.M), done.stdout
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert "digits_hi" in done.stderr  # a progress bar
+    assert not list((tmp_path / "mico").rglob("private"))
+    checkpoint = tmp_path / "suites" / "digits_hi" / "public" / "train" / "model_0.safetensors"
+    before = checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns
+    assert script("demo.py", tmp_path, "--models", "6/3/3", "--resume").returncode == 0
+    assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == before
+
+
+def test_scripts_explain_bad_input(tmp_path: Path) -> None:
+    unknown = script("train_suite.py", tmp_path, "digits_high")
+    assert unknown.returncode == 2
+    assert "Did you mean 'digits_hi'?" in unknown.stderr
+    counts = script("train_suite.py", tmp_path, "digits_hi", "--models", "0/2")
+    assert counts.returncode == 2
+    assert "expected TRAIN/DEV/FINAL, such as 4/2/2, got '0/2'" in counts.stderr
+    empty = script("build_repo.py", tmp_path, "nowhere")
+    assert empty.returncode == 2
+    assert "expected a suite folder with suite.json" in empty.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_wheel_does_all_that_a_user_needs(tmp_path: Path, published: Path) -> None:
+    """Unpacked where nothing else of the project is: no builders, no cards, no tests."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        tops = {name.split("/")[0] for name in archive.namelist()}
+        archive.extractall(tmp_path / "site")
+    assert {top for top in tops if not top.endswith(".dist-info")} == {"mico_hub"}
+    code = f"""
+import sys
+import evaluate, mico_hub
+from datasets import load_dataset
+assert mico_hub.__file__.startswith({str(tmp_path)!r}), mico_hub.__file__
+row = load_dataset("mico", "digits_hi")["train"][0]
+mico_hub.load_model(row)
+mico_hub.load_challenge(row)
+scores = evaluate.load("mico_score").compute(predictions=[[0.5] * 200], references=[row["membership"]])
+from mico_hub.data import tokenizer
+from mico_hub.report import write_report
+print(scores["AUC"], tokenizer()("Hello world!").input_ids)
+"""
+    environment = {
+        "PYTHONPATH": str(tmp_path / "site"),
+        "MICO_HUB_DATASET": str(published),
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_OFFLINE": "1",
+        "HOME": str(tmp_path),
+        "PATH": "",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.strip() == "0.5 [0, 31414, 232, 328, 2]"

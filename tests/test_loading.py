@@ -1,0 +1,343 @@
+"""What a user writes, with unmodified clients; Hub repositories are served by the loopback Hub."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+import evaluate
+import evaluate.inspect
+import pytest
+import torch
+from loopback_hub import LoopbackHub, run_client
+
+import mico_hub
+from mico_hub import repository, sources
+from mico_hub.data import DataError
+from mico_hub.folder import PUBLIC_SCHEMA, read_rows, write_rows
+from mico_hub.sources import Source, SourceError
+from mico_hub.suites import UnknownSuiteError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory with empty caches, and nothing configured."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MICO_HUB_DATASET", raising=False)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
+    return tmp_path
+
+
+@pytest.fixture
+def beside(here: Path, published: Path) -> Path:
+    """A working directory with the published folder as ./mico."""
+    shutil.copytree(published, here / "mico")
+    return here
+
+
+def only(folder: Path, *names: str) -> None:
+    """Leaves only these suites in a published folder."""
+    for manifest in repository.suites_in(folder):
+        if manifest.suite.name not in names:
+            shutil.rmtree(folder / manifest.suite.name)
+    repository.write_card(folder, "# some suites")
+
+
+@pytest.mark.usefixtures("beside")
+def test_the_users_lines_work() -> None:
+    suite = datasets.load_dataset("mico", "digits_hi")
+    row = suite["train"][0]
+    model = mico_hub.load_model(row)
+    inputs, labels, records = mico_hub.load_challenge(row)
+    assert isinstance(inputs, torch.Tensor)
+    assert inputs.shape == (200, 64)
+    assert records.tolist() == row["challenge"]
+    assert (model(inputs).argmax(dim=1) == labels).float().mean() > 0.7
+    metric = evaluate.load("mico_score")
+    scores = metric.compute(predictions=[[0.5] * 200], references=[row["membership"]])
+    assert scores["AUC"] == 0.5
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_suite_has_its_splits_and_typed_columns() -> None:
+    suite = datasets.load_dataset("mico", "digits_hi")
+    assert {split: len(rows) for split, rows in suite.items()} == {"train": 4, "dev": 2, "final": 2}
+    assert suite["train"].features == repository.FEATURES
+    assert suite["dev"][0]["membership"] is None
+    assert mico_hub.load_suite("digits_hi")["final"][:] == suite["final"][:]
+
+
+@pytest.mark.usefixtures("beside")
+def test_slices_streaming_and_lists_of_configs_work() -> None:
+    assert len(datasets.load_dataset("mico", "digits_hi", split="train[:3]")) == 3
+    streamed = datasets.load_dataset("mico", "digits_hi", split="dev", streaming=True)
+    assert [row["model_id"] for row in streamed] == [4, 5]
+    assert datasets.get_dataset_config_names("mico") == ["digits_inf", "digits_hi", "digits_lo"]
+    assert datasets.get_dataset_split_names("mico", "digits_hi") == ["train", "dev", "final"]
+
+
+@pytest.mark.usefixtures("beside")
+def test_an_edited_suite_is_not_read_from_an_old_cache() -> None:
+    before = datasets.load_dataset("mico", "digits_hi", split="dev")
+    path = Path("mico/digits_hi/dev-00000-of-00001.parquet")
+    rows = read_rows(path, PUBLIC_SCHEMA)
+    rows[0]["accuracy"] = 0.123
+    write_rows(rows, PUBLIC_SCHEMA, path)
+    repository.write_card(Path("mico"), "# edited")
+    assert before[0]["accuracy"] != 0.123
+    assert datasets.load_dataset("mico", "digits_hi", split="dev")[0]["accuracy"] == 0.123
+
+
+def test_a_plain_folder_needs_no_package(published: Path, tmp_path: Path) -> None:
+    code = f"import datasets; print(len(datasets.load_dataset({str(published)!r}, 'digits_hi')['train']))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == "4"
+
+
+def test_names_that_were_bound_before_the_import_see_it_too(beside: Path) -> None:
+    code = (
+        "from datasets import load_dataset, get_dataset_config_names; import evaluate; load = evaluate.load\n"
+        "import mico_hub; print(len(load_dataset('mico', 'digits_hi', split='train')))\n"
+        "print(get_dataset_config_names('mico'), load('mico_score').name)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=beside, capture_output=True, text=True, check=True)
+    assert done.stdout.split("\n")[0] == "4"
+    assert "mico_score" in done.stdout
+
+
+def test_install_is_idempotent_and_reversible() -> None:
+    wrapped = datasets.load.load_dataset_builder
+    mico_hub.install()
+    assert datasets.load.load_dataset_builder is wrapped
+    mico_hub.uninstall()
+    try:
+        assert datasets.load.load_dataset_builder is not wrapped
+        assert datasets.load.load_dataset_builder.__module__ == "datasets.load"
+        assert datasets.load_dataset_builder is datasets.load.load_dataset_builder
+        for module in (evaluate.loading, evaluate.inspect):
+            assert not hasattr(module.evaluation_module_factory, "__wrapped__")
+        mico_hub.uninstall()
+    finally:
+        mico_hub.install()
+
+
+def test_the_import_is_quick_and_leaves_evaluate_to_whoever_wants_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, mico_hub; print(*(name in sys.modules for name in ('evaluate', 'transformers', 'opacus')))\n"
+        "import evaluate, inspect; source = inspect.getsource(evaluate.loading)\n"
+        "print(evaluate.load('mico_score').name, 'def' in source)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False", "False", "mico_score", "True"]
+
+
+@pytest.mark.usefixtures("beside")
+def test_other_names_go_through_untouched(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "data.csv").write_text("x\n1\n2\n")
+    assert len(datasets.load_dataset(str(tmp_path / "other"), split="train")) == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_an_unknown_suite_says_which_there_are() -> None:
+    with pytest.raises(UnknownSuiteError, match=r"unknown suite 'digits_high'. Did you mean 'digits_hi'\?"):
+        datasets.load_dataset("mico", "digits_high")
+
+
+@pytest.mark.usefixtures("here")
+def test_a_suite_that_is_to_be_had_nowhere_says_where_it_was_looked_for() -> None:
+    with pytest.raises(SourceError, match=r"cifar10_hi was found nowhere. Looked in: \./mico \(not there\)"):
+        datasets.load_dataset("mico", "cifar10_hi")
+
+
+@pytest.mark.usefixtures("beside")
+def test_without_a_suite_the_error_lists_them() -> None:
+    with pytest.raises(ValueError, match=r'expected a suite: load_dataset\("mico", SUITE\).*digits_inf, digits_hi'):
+        datasets.load_dataset("mico")
+
+
+@pytest.mark.usefixtures("beside")
+def test_a_folder_has_no_revisions() -> None:
+    with pytest.raises(ValueError, match="revision 'v1' was asked for, but digits_hi is read from the folder"):
+        datasets.load_dataset("mico", "digits_hi", revision="v1")
+
+
+def test_each_suite_comes_from_the_first_place_that_has_it(
+    beside: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(published, beside / "elsewhere")
+    only(beside / "mico", "digits_hi")
+    only(beside / "elsewhere", "digits_hi", "digits_lo")
+    monkeypatch.setenv("MICO_HUB_DATASET", "./elsewhere")
+    assert sources.resolve("digits_hi").location == beside / "mico"
+    assert sources.resolve("digits_lo").location == beside / "elsewhere"
+    assert sources.available() == ["digits_inf", "digits_hi", "digits_lo"]
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("text", ["nonsense", "./nowhere"])
+def test_a_wrong_setting_is_named(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("MICO_HUB_DATASET", text)
+    with pytest.raises(ValueError, match="MICO_HUB_DATASET: expected a folder"):
+        sources.resolve("digits_hi")
+
+
+def test_a_checkpoint_that_is_not_the_right_one_is_refused(beside: Path) -> None:
+    row = mico_hub.load_suite("digits_hi")["dev"][0]
+    path = beside / "mico" / row["checkpoint"]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(SourceError) as error:
+        mico_hub.load_model(row, source="mico")
+    assert f"expected digits_hi/dev/model_4.safetensors with sha256 {row['sha256']}. Tried: " in str(error.value)
+    assert str(beside / "mico") in str(error.value)
+
+
+def test_the_right_checkpoint_is_found_in_a_later_place(
+    beside: Path, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sha256 decides: ./mico has another suite of that name than the row comes from."""
+    row = mico_hub.load_suite("digits_hi")["dev"][0]
+    path = beside / "mico" / row["checkpoint"]
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    monkeypatch.setenv("MICO_HUB_DATASET", str(published))
+    assert mico_hub.load_model(row) is not None
+
+
+@pytest.mark.usefixtures("beside")
+@pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a/../../b", "..\\x"])
+def test_a_path_that_leads_outside_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="expected a path inside"):
+        Source.parse("./mico").fetch(path)
+
+
+def test_a_challenge_on_other_data_is_refused(beside: Path) -> None:
+    manifest = beside / "mico" / "digits_hi" / "suite.json"
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"data_digest": "f" * 64}))
+    row = mico_hub.load_suite("digits_hi")["dev"][0]
+    with pytest.raises(DataError, match="record indices mean other records there"):
+        mico_hub.load_challenge(row)
+
+
+def test_the_digits_are_trained_into_the_cache_once(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    small = {name: suite.with_models(2, 1, 1) for name, suite in mico_hub.SUITES.items()}
+    monkeypatch.setattr(sources, "get_suite", small.__getitem__)
+    first = datasets.load_dataset("mico", "digits_inf")
+    assert "digits_inf" in capfd.readouterr().err  # a progress bar
+    assert {split: len(rows) for split, rows in first.items()} == {"train": 2, "dev": 1, "final": 1}
+    assert mico_hub.load_model(first["dev"][0]) is not None
+    written = (here / "cache" / "mico" / "README.md").stat().st_mtime_ns
+    again = datasets.load_dataset("mico", "digits_inf")
+    assert again["train"][:] == first["train"][:]
+    assert (here / "cache" / "mico" / "README.md").stat().st_mtime_ns == written
+    assert not list((here / "cache" / "mico").rglob("private"))
+
+
+@dataclass
+class Site:
+    hub: LoopbackHub
+    old: str
+
+
+@pytest.fixture
+def site(published: Path, tmp_path: Path) -> Iterator[Site]:
+    """A Hub with org/mico at two revisions: v1 has digits_hi alone, main all three."""
+    first = tmp_path / "first"
+    shutil.copytree(published, first)
+    only(first, "digits_hi")
+    with LoopbackHub() as hub:
+        old = hub.add("dataset", "org/mico", first)
+        hub.tag("dataset", "org/mico", "v1")
+        hub.add("dataset", "org/mico", published)
+        yield Site(hub, old)
+
+
+USER = """
+    import json, os, datasets, mico_hub
+    suite = datasets.load_dataset("mico", "digits_hi")
+    row = suite["dev"][0]
+    seen = {
+        "rows": {split: len(rows) for split, rows in suite.items()},
+        "weights": sum(parameter.numel() for parameter in mico_hub.load_model(row).parameters()),
+        "challenge": len(mico_hub.load_challenge(row).records),
+    }
+    if "HF_HUB_OFFLINE" not in os.environ:
+        streamed = datasets.load_dataset("mico", "digits_hi", split="final", streaming=True)
+        seen["streamed"] = [row["model_id"] for row in streamed]
+        seen["configs"] = datasets.get_dataset_config_names("mico")
+    print(json.dumps(seen))
+"""
+
+
+def printed(done: "subprocess.CompletedProcess[str]") -> Any:
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_hub_repository_is_read_by_name_then_offline(site: Site, tmp_path: Path) -> None:
+    environment = site.hub.environment(tmp_path) | {
+        "MICO_HUB_DATASET": "org/mico",
+        "MICO_HUB_CACHE": str(tmp_path / "cache"),
+    }
+    online = printed(run_client(USER.replace("STREAM", "True"), environment, tmp_path))
+    assert online == {
+        "rows": {"train": 4, "dev": 2, "final": 2},
+        "weights": 4_810,
+        "challenge": 200,
+        "streamed": [6, 7],
+        "configs": ["digits_inf", "digits_hi", "digits_lo"],
+    }
+    checkpoints = {path for _, path in site.hub.requests if path.endswith(".safetensors")}
+    assert all("digits_hi/dev/model_4.safetensors" in path for path in checkpoints)  # that one model's alone
+    assert checkpoints
+    before = len(site.hub.requests)
+    offline = run_client(USER, environment | {"HF_HUB_OFFLINE": "1"}, tmp_path)
+    assert printed(offline).items() <= online.items()
+    assert len(site.hub.requests) == before
+
+
+def test_revisions_are_pinned_by_setting_and_by_argument(site: Site, tmp_path: Path) -> None:
+    base = site.hub.environment(tmp_path) | {"MICO_HUB_CACHE": str(tmp_path / "cache")}
+    code = """
+        import json, datasets, mico_hub
+        from mico_hub import sources
+        rows = datasets.load_dataset("mico", "digits_hi", split="train", revision=REVISION)
+        print(json.dumps([len(rows), sorted(sources.configured().suites())]))
+    """
+    pinned = run_client(code.replace("REVISION", "None"), base | {"MICO_HUB_DATASET": "org/mico@v1"}, tmp_path)
+    assert printed(pinned) == [4, ["digits_hi"]]
+    asked = run_client(code.replace("REVISION", repr(site.old)), base | {"MICO_HUB_DATASET": "org/mico"}, tmp_path)
+    assert printed(asked) == [4, ["digits_hi", "digits_inf", "digits_lo"]]
+    missing = run_client(code.replace("REVISION", "'v9'"), base | {"MICO_HUB_DATASET": "org/mico"}, tmp_path)
+    assert missing.returncode != 0
+    assert "v9" in missing.stderr
+    unreadable = run_client(code.replace("REVISION", "None"), base | {"MICO_HUB_DATASET": "org/none"}, tmp_path)
+    assert unreadable.returncode != 0
+    assert "SourceError: MICO_HUB_DATASET=org/none: its card could not be read" in unreadable.stderr
+
+
+def test_a_model_is_loaded_from_a_named_repository(site: Site, tmp_path: Path) -> None:
+    code = """
+        import datasets, mico_hub
+        row = datasets.load_dataset("org/mico", "digits_lo", split="final", revision="main")[0]
+        print(mico_hub.load_model(row, source="org/mico") is not None)
+        try:
+            mico_hub.load_model(row, source="org/mico@v1")
+        except mico_hub.sources.SourceError as error:
+            print("Tried: org/mico@v1" in str(error))
+    """
+    done = run_client(code, site.hub.environment(tmp_path), tmp_path)
+    assert done.stdout.split() == ["True", "True"], done.stderr[-3000:]

@@ -1,0 +1,1 @@
+"""What a maintainer runs: train a suite, build the published folder, try it all."""
