@@ -9,6 +9,7 @@ For the name `mico` the first place that has the suite is taken:
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def local_folder() -> Source | None:
 
 
 def candidates(suite: str) -> Iterator[Source]:
-    """The places that have the suite, best first; a digits suite is trained only when the earlier ones are used up.
+    """The places that have the suite now, best first.
 
     Raises:
         SourceError: MICO_HUB_DATASET names a repository that cannot be read.
@@ -136,8 +137,8 @@ def candidates(suite: str) -> Iterator[Source]:
             found = source.has(suite)
         if found:
             yield source
-    if suite in SUITES and SUITES[suite].dataset == EMBEDDED:
-        yield trained_into_cache(suite)
+    if _embedded_root(suite).exists():
+        yield Source(_embedded_root(suite))
 
 
 @contextmanager
@@ -151,7 +152,7 @@ def _reading(source: Source) -> Iterator[None]:
 
 
 def resolve(suite: str) -> Source:
-    """The place that the name `mico` stands for, for that suite.
+    """The place that the name `mico` stands for, for that suite; an embedded one is trained if it is nowhere yet.
 
     Raises:
         UnknownSuiteError: No place has it and the table does not know it.
@@ -162,6 +163,8 @@ def resolve(suite: str) -> Source:
         return source
     if suite not in SUITES:
         raise UnknownSuiteError(suite)
+    if SUITES[suite].dataset == EMBEDDED:
+        return trained_into_cache(suite)
     raise SourceError(
         f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
         f"{DATASET_VARIABLE} ({_state(configured())}). "
@@ -184,18 +187,25 @@ def available() -> list[str]:
     return sorted(set(found), key=lambda name: (list(SUITES).index(name) if name in SUITES else len(SUITES), name))
 
 
+def _embedded_root(suite: str) -> Path:
+    """Each has a published folder of its own, so that it can appear whole."""
+    return cache_dir() / "embedded" / suite / NAME
+
+
 def trained_into_cache(name: str) -> Source:
     """The embedded suite in the cache, trained first if it is not there (under a minute on two cores)."""
     from mico_hub.training import Runtime, default_processes, train_suite
 
-    root = cache_dir() / NAME
-    if not repository.has_suite(root, name):
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root / ".lock"):
-            if not repository.has_suite(root, name):
-                logger.warning("%s is not here yet: training it into %s, once", name, root)
-                suite_root = cache_dir() / "suites" / name
-                folder = train_suite(get_suite(name), suite_root, Runtime(processes=default_processes()))
-                repository.write_suite(root, folder, repository.public_rows(folder))
-                repository.write_card(root, f"# {NAME}\n\nTrained on this machine by mico-hub; see its documentation.")
+    root = _embedded_root(name)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.parent / ".lock"):
+        if not root.exists():
+            logger.warning("%s is not here yet: training it into %s, once", name, root)
+            trained = root.parent / "trained"
+            folder = train_suite(get_suite(name), trained, Runtime(processes=default_processes()))
+            partial = root.parent / "partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            repository.write_suite(partial, folder, repository.public_rows(folder))
+            repository.write_card(partial, f"# {name}\n\nTrained on this machine by mico-hub; see its documentation.")
+            partial.rename(root)
     return Source(root)

@@ -58,7 +58,8 @@ def train_model(assignment: Assignment, runtime: Runtime) -> nn.Module:
         The trained network on the CPU, in eval mode.
 
     Raises:
-        ValueError: The recipe promises a finite epsilon and lacks noise or a clipping norm, or the other way round.
+        ValueError: The recipe promises a finite epsilon and lacks noise or a clipping norm, or the other way round; or
+            it has dropout, and the device cannot draw that from a whole key.
         OSError: The pretrained weights cannot be had.
     """
     suite, keys = assignment.suite, assignment.keys
@@ -69,6 +70,10 @@ def train_model(assignment: Assignment, runtime: Runtime) -> nn.Module:
         )
     device = torch.device(runtime.device)
     network = models.initialise(suite.model, keys.initialisation, runtime.pretrained).to(device)
+    if device.type not in ("cpu", "cuda") and any(isinstance(module, nn.Dropout) for module in network.modules()):
+        raise ValueError(
+            f"{suite.name} has dropout, which {device.type} cannot draw from a 128-bit key: use cuda or cpu"
+        )
     with torch_randomness(keys.dropout, device):
         train = _dp_sgd if suite.private else _sgd
         train(network, assignment, runtime)

@@ -204,6 +204,14 @@ def test_a_checkpoint_that_is_not_the_right_one_is_refused(beside: Path) -> None
     assert str(beside / "mico") in str(error.value)
 
 
+def test_a_checkpoint_that_is_nowhere_does_not_start_a_training(beside: Path) -> None:
+    row = mico_hub.load_suite("digits_hi")["dev"][0]
+    (beside / "mico" / row["checkpoint"]).unlink()
+    with pytest.raises(SourceError, match=r"Tried: .*no file"):
+        mico_hub.load_model(row)
+    assert not (beside / "cache").exists()
+
+
 def test_the_right_checkpoint_is_found_in_a_later_place(
     beside: Path, published: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -239,11 +247,12 @@ def test_the_digits_are_trained_into_the_cache_once(
     assert "digits_inf" in capfd.readouterr().err  # a progress bar
     assert {split: len(rows) for split, rows in first.items()} == {"train": 2, "dev": 1, "final": 1}
     assert mico_hub.load_model(first["dev"][0]) is not None
-    written = (here / "cache" / "mico" / "README.md").stat().st_mtime_ns
+    root = here / "cache" / "embedded" / "digits_inf" / "mico"
+    written = (root / "README.md").stat().st_mtime_ns
     again = datasets.load_dataset("mico", "digits_inf")
     assert again["train"][:] == first["train"][:]
-    assert (here / "cache" / "mico" / "README.md").stat().st_mtime_ns == written
-    assert not list((here / "cache" / "mico").rglob("private"))
+    assert (root / "README.md").stat().st_mtime_ns == written
+    assert not list(root.rglob("private"))
 
 
 @dataclass

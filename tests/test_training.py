@@ -15,7 +15,7 @@ from mico_hub.folder import FolderError, SuiteFolder
 from mico_hub.models import MODELS, Architecture
 from mico_hub.randomness import Keys, numpy_generator
 from mico_hub.splits import draw
-from mico_hub.suites import SUITES, Suite
+from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training import (
     Assignment,
     Runtime,
@@ -83,13 +83,14 @@ def test_each_key_matters_on_its_own(purpose: str) -> None:
 
 def test_dp_sgd_is_the_naive_loop() -> None:
     """The whole of DP-SGD again: one record at a time, in float64, with the same draws."""
-    suite = replace(small(SUITES["digits_hi"], epochs=2), clipping_norm=0.7)
+    optimiser = Optimiser("sgd", 0.8, decay=0.5)
+    suite = replace(small(SUITES["digits_hi"], epochs=2), clipping_norm=0.7, optimiser=optimiser)
     given = assignment(suite, noise=1.3)
     network = copy.deepcopy(models.initialise(suite.model, given.keys.initialisation)).double()
     sampling, noise = numpy_generator(given.keys.sampling), numpy_generator(given.keys.noise)
     records = np.concatenate([given.split.member, given.split.training])
     parameters = list(network.parameters())
-    for _ in range(6):  # ceil(30 / 12) steps an epoch, 2 epochs
+    for step in range(6):  # ceil(30 / 12) steps an epoch, 2 epochs
         size = sampling.binomial(30, 1 / 3)
         batch = records[sampling.choice(30, size, replace=False, shuffle=False)]
         sums = [torch.zeros_like(parameter) for parameter in parameters]
@@ -104,7 +105,7 @@ def test_dp_sgd_is_the_naive_loop() -> None:
         with torch.no_grad():
             for parameter, total in zip(parameters, sums, strict=True):
                 drawn = torch.from_numpy(noise.standard_normal(tuple(parameter.shape), dtype=np.float32))
-                parameter.sub_(suite.optimiser.learning_rate * (total + 1.3 * 0.7 * drawn) / 10)
+                parameter.sub_(0.8 * 0.5 ** (step // 3) * (total + 1.3 * 0.7 * drawn) / 10)
     assert torch.allclose(weights(train_model(given, Runtime())).double(), weights(network), atol=1e-5)
 
 
@@ -173,6 +174,12 @@ def test_schedules_are_the_recipes() -> None:
 def test_noise_belongs_to_a_finite_epsilon(name: str, noise: float | None) -> None:
     with pytest.raises(ValueError, match="claims epsilon"):
         train_model(assignment(small(SUITES[name]), noise=noise), Runtime())
+
+
+def test_dropout_is_refused_where_it_cannot_be_drawn_from_a_key(tiny_roberta: None) -> None:
+    """On a device that is neither cpu nor cuda; `meta` stands in for one that is not here."""
+    with pytest.raises(ValueError, match="has dropout, which meta cannot draw from a 128-bit key"):
+        train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), Runtime(device="meta"))
 
 
 def test_accuracy_over_no_records_is_unknown() -> None:
