@@ -1,8 +1,10 @@
 """The maintainer's scripts, end to end, from a folder that is not the project's."""
 
 import re
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
@@ -44,6 +46,26 @@ def test_scripts_explain_bad_input(tmp_path: Path) -> None:
     assert empty.returncode == 2
     assert "expected a suite folder with suite.json" in empty.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_is_no_traceback_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py"), "digits_inf", "--models", "30/2/2"]
+    running = subprocess.Popen([*command, "--processes", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    partial = tmp_path / "suites" / "digits_inf" / "private" / "partial"
+    deadline = time.monotonic() + 60
+    while not list(partial.glob("model_*.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130, errors
+    assert "interrupted; finished models are kept" in errors
+    assert "Traceback" not in errors
+    kept = len(list(partial.glob("model_*.json")))
+    assert 0 < kept < 34
+    done = script("train_suite.py", tmp_path, "digits_inf", "--models", "30/2/2", "--processes", "1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"{kept}/34" in done.stderr
+    assert "digits_inf is complete in suites/digits_inf" in done.stdout
 
 
 def test_the_wheel_does_all_that_a_user_needs(tmp_path: Path, published: Path) -> None:

@@ -61,6 +61,9 @@ def main() -> int:
     except (DataError, FolderError, UnknownSuiteError, OSError) as error:
         sys.stderr.write(f"train_suite: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\ntrain_suite: interrupted; finished models are kept, the same command goes on from there\n")
+        return 130
     return 0
 
 
