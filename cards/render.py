@@ -12,6 +12,7 @@ from mico_hub.data import DATASETS
 from mico_hub.disclosure import Row
 from mico_hub.folder import PUBLIC_SCHEMA, Manifest, read_rows
 from mico_hub.models import MODELS
+from mico_hub.original import recomputed_epsilon
 from mico_hub.suites import SPLITS, Suite
 
 _ENVIRONMENT = Environment(
@@ -26,7 +27,7 @@ def dataset_card(root: Path) -> str:
     """The dataset card's Markdown, without the YAML, for the suites in a published folder."""
     manifests = repository.suites_in(root)
     suites = [manifest.suite for manifest in manifests]
-    total = sum(sum(suite.models) for suite in suites)
+    total = sum(manifest.num_models for manifest in manifests)
     sizes = sorted({2 * suite.m for suite in suites})
     return _ENVIRONMENT.get_template("dataset.md.jinja").render(
         total=f"{total:,}",
@@ -35,6 +36,8 @@ def dataset_card(root: Path) -> str:
         suites_table=tables.markdown(tables.SUITE_COLUMNS, map(tables.suite_row, suites)),
         suites=[_suite(root, manifest) for manifest in manifests],
         any_private=any(suite.private for suite in suites),
+        any_original=any(manifest.origin for manifest in manifests),
+        any_ours=not all(manifest.origin for manifest in manifests),
         datasets=[DATASETS[name] for name in dict.fromkeys(suite.dataset for suite in suites)],
     )
 
@@ -46,6 +49,7 @@ def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
         "data": f"{info.title}, {info.num_records:,} records ({info.url})",
         "digest": manifest.data_digest,
         "data_note": manifest.data_note,
+        "origin": origin(manifest),
         "recipe": recipe(suite),
         "privacy": privacy(manifest),
         "revealed": {
@@ -53,10 +57,19 @@ def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
             "training": "the challenge and the training records that are not in it",
         }[suite.disclosure],
         "accuracy": _accuracy(root, suite),
-        "versions": ", ".join(f"{package} {version}" for package, version in manifest.versions.items()),
+        "versions": ", ".join(f"{package} {version}" for package, version in manifest.versions.items())
+        or "the competition's own code",
         "delta": None if suite.delta is None else f"{suite.delta:g}",
         "one_over_n": f"{1 / suite.n:.1e}",
     }
+
+
+def origin(manifest: Manifest) -> str:
+    """One sentence that says where the models come from; empty: they are ours."""
+    if not manifest.origin:
+        return ""
+    missing = f" {len(manifest.missing)} of {sum(manifest.suite.models)} are missing there." if manifest.missing else ""
+    return f"the competition's own models, converted from {manifest.origin}.{missing}"
 
 
 def recipe(suite: Suite) -> str:
@@ -78,6 +91,19 @@ def privacy(manifest: Manifest) -> str:
     suite = manifest.suite
     if not math.isfinite(suite.epsilon):
         return "none, trained without DP."
+    if manifest.origin:
+        nominal = (
+            ""
+            if suite.order == "poisson"
+            else ". It is nominal: the batches were shuffled and of one size, and "
+            "accounted as if drawn by Poisson sampling"
+        )
+        return (
+            f"DP-SGD as the competition ran it, target epsilon {suite.epsilon:g} at delta {suite.delta:g} (add or "
+            f"remove one record); noise multiplier {manifest.noise_multiplier:.6g}, per-record gradients clipped to "
+            f"norm {suite.clipping_norm:g}. Epsilon recomputed by the PRV accountant: "
+            f"{recomputed_epsilon(suite):.2f}{nominal}."
+        )
     return (
         f"DP-SGD, epsilon at most {suite.epsilon:g} at delta {suite.delta:g} (add or remove one record); "
         f"noise multiplier {manifest.noise_multiplier:.6g}, "

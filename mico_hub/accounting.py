@@ -47,6 +47,11 @@ def spent_epsilon(suite: Suite, noise_multiplier: float | None, steps: int | Non
     Raises:
         ValueError: A suite with DP needs a positive noise multiplier, and one without has none.
     """
+    return epsilon(suite, noise_multiplier, suite.sampling_rate, suite.steps if steps is None else steps)
+
+
+def epsilon(suite: Suite, noise_multiplier: float | None, sampling_rate: float, steps: int) -> float:
+    """As `spent_epsilon`, for another sampling rate than the recipe's."""
     if not suite.private:
         if noise_multiplier is not None:
             raise ValueError(f"{suite.name} is trained without DP, got noise multiplier {noise_multiplier}")
@@ -54,7 +59,7 @@ def spent_epsilon(suite: Suite, noise_multiplier: float | None, steps: int | Non
     if noise_multiplier is None or not noise_multiplier > 0:
         raise ValueError(f"{suite.name}: expected a positive noise multiplier, got {noise_multiplier}")
     accountant = PRVAccountant()
-    accountant.history = [(noise_multiplier, suite.sampling_rate, suite.steps if steps is None else steps)]
+    accountant.history = [(noise_multiplier, sampling_rate, steps)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return float(accountant.get_epsilon(delta=suite.delta))

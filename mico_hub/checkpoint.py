@@ -35,13 +35,20 @@ def save(network: nn.Module, name: str, path: Path) -> tuple[str, int]:
     Raises:
         ValueError: A key carries a wrapper's prefix (`_module.`).
     """
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    return save_state(network.state_dict(), name, _configuration(name, network), path)
+
+
+def save_state(
+    state: Mapping[str, torch.Tensor], name: str, configuration: Mapping[str, Any], path: Path
+) -> tuple[str, int]:
+    """As `save`, from the network's tensors and its configuration."""
     wrapped = [key for key in state if key.startswith("_module.") or "._module." in key]
     if wrapped:
         raise ValueError(f"expected the keys of {name!r} itself, got a wrapper's: {wrapped[:3]}")
-    metadata = {"network": name, "configuration": _configuration(name, network)}
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
+    metadata = {"network": name, "configuration": dict(configuration)}
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
         return sha256_of(temporary), temporary.stat().st_size
 
 

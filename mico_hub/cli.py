@@ -2,9 +2,9 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,31 @@ from mico_hub.attacks import ATTACKS, attack
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.data import DataError
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, read_rows
+from mico_hub.original import OriginalError
 from mico_hub.scoring import mico_score
 from mico_hub.sources import SourceError
 from mico_hub.submission import SubmissionError
 from mico_hub.suites import SPLITS, SUITES, Suite, UnknownSuiteError
 
 EXIT_BAD_INPUT = 2
-_BAD_INPUT = (CheckpointError, DataError, FolderError, SourceError, SubmissionError, UnknownSuiteError, OSError)
+_BAD_INPUT = (
+    *(CheckpointError, DataError, FolderError, OriginalError, SourceError, SubmissionError, UnknownSuiteError),
+    OSError,
+)
+EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; bad input is explained on stderr and gives exit code 2."""
+    """Runs the command; bad input is explained on stderr and gives exit code 2, an interruption 130."""
     options = parser().parse_args(arguments)
     try:
         options.run(options)
     except _BAD_INPUT as error:
         sys.stderr.write(f"mico-hub: {error}\n")
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write("\nmico-hub: interrupted; what is here is kept, the same command goes on from there\n")
+        return EXIT_INTERRUPTED
     return 0
 
 
@@ -54,7 +62,11 @@ def parser() -> argparse.ArgumentParser:
 
     def with_suite(made: argparse.ArgumentParser, split: str) -> None:
         made.add_argument("--split", choices=SPLITS, default=split, help=f"which models (default: {split})")
-        made.add_argument("--source", help="a folder or org/name[@revision] (default: wherever `mico` resolves)")
+        made.add_argument(
+            "--source",
+            help="a folder, org/name[@revision], or an archive of the competition[@md5] "
+            "(default: wherever `mico` resolves)",
+        )
 
     made = command("suites", _suites, "lists the suites", "suites --markdown")
     made.add_argument("--markdown", action="store_true", help="as a Markdown table")
@@ -92,11 +104,11 @@ def _rows(options: argparse.Namespace, split: str) -> list[dict[str, Any]]:
 
 def _fetch(options: argparse.Namespace) -> None:
     rows = _rows(options, options.split)
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        fetched = pool.map(lambda row: loading.fetch_checkpoint(row, options.source), rows)
-        paths = list(tqdm(fetched, desc=f"{options.suite} {options.split}", total=len(rows), unit="model"))
-    total = sum(row["num_bytes"] or 0 for row in rows)
-    sys.stdout.write(f"{len(paths)} checkpoints, {total / 1e6:,.1f} MB, in {paths[0].parent}\n")
+    brought = loading.fetch_checkpoints(rows, options.source)
+    paths = list(tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model"))
+    total = sum(path.stat().st_size for path in paths)
+    folder = os.path.commonpath([path.parent for path in paths])
+    sys.stdout.write(f"{len(paths)} checkpoints, {total / 1e6:,.1f} MB, in {folder}\n")
 
 
 def _attack(options: argparse.Namespace) -> None:
@@ -106,7 +118,7 @@ def _attack(options: argparse.Namespace) -> None:
     by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
     if options.out is not None:
         suite = loading.load_manifest(targets[0], options.source).suite
-        written = submission.write(options.out, suite, options.split, by_model)
+        written = submission.write(options.out, suite, options.split, by_model, models=list(by_model))
         sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
     if all(row["membership"] is not None for row in targets):
         _print_scores(_pooled_scores({row["model_id"]: row["membership"] for row in targets}, by_model))
@@ -117,7 +129,8 @@ def _attack(options: argparse.Namespace) -> None:
 def _score(options: argparse.Namespace) -> None:
     rows = _rows(options, options.split)
     suite = loading.load_manifest(rows[0], options.source).suite
-    predictions = submission.read(options.predictions, suite, options.split)
+    models = [row["model_id"] for row in rows]
+    predictions = submission.read(options.predictions, suite, options.split, models=models)
     scores = _pooled_scores(_truth(options, suite, rows), predictions)
     _print_scores(scores)
     if options.json is not None:

@@ -3,12 +3,18 @@
 A row of the published dataset is made here from a model's split, and nothing that is written to a public file comes
 from anywhere else. For `train` everything is revealed. For `dev` and `final` the row reveals the challenge, whose order
 is ascending and so says nothing, and in suites whose disclosure is `training` the non-challenge training records.
+
+The competition's own models follow the same rule, and their truth was never published: a split that knows more than a
+row may reveal is refused. Their challenges keep the competition's order, a random one that a public seed gives.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
-from mico_hub.splits import Split
+import numpy as np
+import numpy.typing as npt
+
+from mico_hub.splits import Indices, OriginalSplit, Split
 from mico_hub.suites import Suite
 
 Row = dict[str, Any]
@@ -22,10 +28,10 @@ class Measured:
     """What is known of a model after its training."""
 
     checkpoint: str  # path relative to the published repository
-    sha256: str
+    sha256: str | None  # None: not known before the file is read
     num_bytes: int
-    accuracy: float | None  # over `evaluation`, in [0, 1]; None where there are no evaluation records
-    epsilon: float  # spent, inf without DP
+    accuracy: float | None  # over `evaluation`, in [0, 1]; None where there are no evaluation records, or not known
+    epsilon: float | None  # spent, inf without DP; None: not known
     delta: float | None
 
 
@@ -48,22 +54,67 @@ def disclose(suite: Suite, model_id: int, split: Split, measured: Measured) -> t
     if (split.challenge[1:] <= split.challenge[:-1]).any():
         raise ValueError(f"{suite.name}/model_{model_id}: expected an ascending challenge; its order may tell members")
     private = truth(suite, model_id, split)
-    revealed = private["split"] == REVEALED_SPLIT
-    public = {
-        "suite": private["suite"],
-        "split": private["split"],
+    membership, training = reveals(suite, private["split"])
+    public = _public_row(
+        suite,
+        model_id,
+        measured,
+        split.challenge,
+        split.membership if membership else None,
+        split.training if training else None,
+    )
+    return public, private
+
+
+def disclose_original(suite: Suite, model_id: int, split: OriginalSplit, measured: Measured) -> Row:
+    """Turns what is known of the split of one of the competition's models into its public row.
+
+    Raises:
+        ValueError: Not all that the row should reveal is known, or more is known than it may.
+    """
+    name = suite.split_of(model_id)
+    known = (split.membership is not None, split.training is not None)
+    if known != reveals(suite, name):
+        parts = ("membership", "training")
+        listed = [
+            " and ".join(part for part, yes in zip(parts, given, strict=True) if yes) or "neither"
+            for given in (reveals(suite, name), known)
+        ]
+        raise ValueError(
+            f"expected {name} of {suite.name} to reveal {listed[0]} of membership and training, got {listed[1]}"
+        )
+    training = None if split.training is None else np.sort(split.training)
+    return _public_row(suite, model_id, measured, split.challenge, split.membership, training)
+
+
+def reveals(suite: Suite, split: str) -> tuple[bool, bool]:
+    """Whether the public rows of `train`, `dev` or `final` have (membership, training)."""
+    revealed = split == REVEALED_SPLIT
+    return revealed, revealed or suite.disclosure == "training"
+
+
+def _public_row(
+    suite: Suite,
+    model_id: int,
+    measured: Measured,
+    challenge: Indices,
+    membership: npt.NDArray[np.int8] | None,
+    training: Indices | None,
+) -> Row:
+    return {
+        "suite": suite.name,
+        "split": suite.split_of(model_id),
         "model_id": model_id,
         "checkpoint": measured.checkpoint,
         "sha256": measured.sha256,
         "num_bytes": measured.num_bytes,
-        "challenge": split.challenge,
-        "membership": split.membership if revealed else None,
-        "training": split.training if revealed or suite.disclosure == "training" else None,
+        "challenge": challenge,
+        "membership": membership,
+        "training": training,
         "accuracy": None if measured.accuracy is None else round(measured.accuracy, ACCURACY_DECIMALS),
         "epsilon": measured.epsilon,
         "delta": measured.delta,
     }
-    return public, private
 
 
 def truth(suite: Suite, model_id: int, split: Split) -> Row:

@@ -124,10 +124,17 @@ class Manifest:
 
     suite: Suite
     noise_multiplier: float | None
-    data_digest: str  # over all records and labels of the base dataset
+    data_digest: str | None  # over all records and labels of the base dataset; None: the official one, digest unknown
     data_official: bool
     data_note: str  # what is known of the base dataset where it is not the official one
     versions: dict[str, str]  # of the packages that trained the suite
+    origin: str = ""  # where the models come from if they are the competition's own; empty: trained by this package
+    missing: tuple[int, ...] = ()  # models that the origin lacks, by id
+
+    @property
+    def num_models(self) -> int:
+        """How many models there are."""
+        return sum(self.suite.models) - len(self.missing)
 
     def to_json(self) -> bytes:
         """Stable text: no times, no paths."""
@@ -149,6 +156,7 @@ class Manifest:
             suite["epsilon"] = math.inf if suite["epsilon"] is None else suite["epsilon"]
             suite["optimiser"] = Optimiser(**suite["optimiser"])
             suite["models"] = tuple(suite["models"])
+            values["missing"] = tuple(values.get("missing", ()))
             return cls(suite=Suite(**suite), **values)
         except (ValueError, TypeError, KeyError) as error:
             raise FolderError(f"{where}: expected a suite's manifest: {error!r}") from error
@@ -202,6 +210,10 @@ class SuiteFolder:
         secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
         atomic_write(self._keys_path, json.dumps(secret, indent=1).encode())
         (self.root / PRIVATE).chmod(0o700)
+        self.begin_import(manifest)
+
+    def begin_import(self, manifest: Manifest) -> None:
+        """As `begin`, for models whose splits and training are not ours: nothing is drawn, there is no truth."""
         atomic_write(self.manifest_path, manifest.to_json())
 
     def split(self, model_id: int, num_records: int) -> Split:
@@ -237,11 +249,12 @@ class SuiteFolder:
         Raises:
             FolderError: Something is missing or different; the message lists everything.
         """
-        suite = self.manifest().suite
+        manifest = self.manifest()
+        suite, missing = manifest.suite, set(manifest.missing)
         rows = read_rows(self.rows_path(PUBLIC), PUBLIC_SCHEMA)
         problems: list[str] = []
         ids = [(row["split"], row["model_id"]) for row in rows]
-        expected = [(split, model_id) for split in SPLITS for model_id in suite.model_ids[split]]
+        expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in missing]
         if ids != expected:
             problems.append(f"expected the models {_spans(expected)}, got {_spans(ids)}")
         for row in rows:

@@ -21,7 +21,7 @@ from datasets.load import BuilderConfigsParameters, DatasetModule
 from datasets.packaged_modules.parquet.parquet import ParquetConfig
 
 from mico_hub import sources
-from mico_hub.sources import NAME
+from mico_hub.repository import NAME
 
 METRIC = "mico_score"
 METRIC_FOLDER = Path(__file__).parent / "metrics" / METRIC
@@ -43,13 +43,8 @@ def _wrap_builder(original: Callable[..., Any]) -> Callable[..., Any]:
                 f'expected a suite: load_dataset("{NAME}", SUITE). '
                 f"Can be loaded now: {', '.join(sources.available())}; see `mico-hub suites` for all"
             )
-        source, asked = sources.resolve(values["name"]), values.get("revision")
-        if asked and isinstance(source.location, Path):
-            raise ValueError(
-                f"revision {str(asked)!r} was asked for, but {values['name']} is read from the folder {source}, which "
-                f"has no revisions; set {sources.DATASET_VARIABLE}=org/name to read from the Hub"
-            )
-        values["path"], values["revision"] = str(source.location), asked or source.revision
+        asked = values.get("revision")
+        values["path"], values["revision"] = sources.dataset(values["name"], str(asked) if asked else None)
         return original(*arguments.args, **arguments.kwargs)
 
     return load_dataset_builder

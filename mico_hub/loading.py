@@ -1,6 +1,7 @@
 """From a row of the dataset to a model, and to the records it is challenged with."""
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from mico_hub import sources
 from mico_hub.folder import Manifest
-from mico_hub.sources import Source, SourceError
+from mico_hub.sources import Place, SourceError
 
 if TYPE_CHECKING:
     import torch
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from mico_hub.data import BaseDataset, Inputs
 
 Row = Mapping[str, Any]
+
+SHOWN = 10
+"""Failures that an error lists before it only counts them."""
+
+logger = logging.getLogger("mico_hub")
 
 
 class Challenge(NamedTuple):
@@ -33,14 +39,14 @@ def load_suite(name: str, source: str | Path | None = None) -> datasets.DatasetD
 
     Args:
         name: A suite, such as `cifar10_hi`.
-        source: A folder or `org/name[@revision]`; None: wherever `mico` resolves.
+        source: A folder, `org/name[@revision]`, or an archive of the competition; None: wherever `mico` resolves.
 
     Raises:
         KeyError: No such suite; the message has the nearest names.
         SourceError: The suite is known, but is to be had nowhere.
     """
-    chosen = sources.resolve(name) if source is None else Source.parse(source)
-    loaded: datasets.DatasetDict = datasets.load_dataset(str(chosen.location), name, revision=chosen.revision)
+    path, revision = sources.dataset(name) if source is None else sources.parse(source).dataset(name)
+    loaded: datasets.DatasetDict = datasets.load_dataset(path, name, revision=revision)
     return loaded
 
 
@@ -49,11 +55,11 @@ def load_model(row: Row, source: str | Path | None = None) -> "nn.Module":
 
     Args:
         row: A row of a suite.
-        source: A folder or `org/name[@revision]`; None: wherever `mico` resolves for that suite.
+        source: As for `load_suite`; None: wherever `mico` resolves for that suite.
 
     Raises:
         SourceError: No source has a file with the row's sha256; the message lists the places tried.
-        CheckpointError: The file is right but does not fit its network.
+        CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
     """
     from mico_hub import checkpoint
 
@@ -61,28 +67,53 @@ def load_model(row: Row, source: str | Path | None = None) -> "nn.Module":
 
 
 def fetch_checkpoint(row: Row, source: str | Path | None = None) -> Path:
-    """The local file of a row's checkpoint, downloaded and cached where the source is on the Hub.
+    """The local safetensors file of a row's checkpoint: downloaded, converted and cached where that is needed.
 
     Raises:
         SourceError: No source has a file with the row's sha256; the message lists the places tried.
+        CheckpointError: A checkpoint of the competition holds anything but the network's tensors.
     """
-    from mico_hub import checkpoint
-
     tried = []
     for place in _places(row, source):
         try:
-            path = place.fetch(row["checkpoint"])
-        except OSError as error:
+            return place.checkpoint(row)
+        except (OSError, SourceError) as error:
             tried.append(f"{place}: {error}")
-            continue
-        digest = checkpoint.sha256_of(path)
-        if digest == row["sha256"]:
-            return path
-        tried.append(f"{place}: sha256 {digest}")
     raise SourceError(
         f"{_name(row)}: expected {row['checkpoint']} with sha256 {row['sha256']}. "
         f"Tried: {'; '.join(tried) or 'no source has the suite'}"
     )
+
+
+def fetch_checkpoints(rows: Sequence[Row], source: str | Path | None = None) -> Iterator[Path]:
+    """The checkpoints of rows of one suite, brought here several at once; those that are here stay as they are.
+
+    Args:
+        rows: Rows of one suite.
+        source: As for `load_model`; None: the first place that has the suite.
+
+    Yields:
+        A local safetensors file for each row, as they come.
+
+    Raises:
+        SourceError: Some could not be had, though all were tried; the message lists them.
+    """
+    if not rows:
+        return
+    place = next(_places(rows[0], source), None)
+    if place is None:
+        raise SourceError(f"{_name(rows[0])}: no source has the suite")
+    failed = []
+    for row, result in place.checkpoints(rows):
+        if isinstance(result, Exception):
+            failed.append(f"{_name(row)}: {result}")
+        else:
+            yield result
+    if failed:
+        more = [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
+        raise SourceError(
+            "\n  ".join([f"{place}: {len(failed)} of {len(rows)} checkpoints failed", *failed[:SHOWN], *more])
+        )
 
 
 def load_challenge(row: Row, source: str | Path | None = None, data: str | Path | None = None) -> Challenge:
@@ -110,13 +141,16 @@ def load_data(row: Row, source: str | Path | None = None, data: str | Path | Non
     Raises:
         DataError: It cannot be had, or differs.
     """
-    from mico_hub.data import DataError, load_base
+    from mico_hub.data import DATASETS, DataError, load_base
 
     manifest = load_manifest(row, source)
     base = load_base(manifest.suite.dataset, None if data is None else Path(data))
-    if base.digest != manifest.data_digest:
+    if manifest.data_digest is None and DATASETS[base.name].labels_sha256 is not None:
+        if base.note:  # the labels are in the official order, or it would not have been loaded
+            logger.warning("%s was trained on the official %s; this one: %s", row["suite"], base.name, base.note)
+    elif not base.official if manifest.data_digest is None else base.digest != manifest.data_digest:
         raise DataError(
-            f"{row['suite']} was trained on {base.name} with digest {manifest.data_digest} "
+            f"{row['suite']} was trained on {base.name} with digest {manifest.data_digest or 'unknown'} "
             f"({manifest.data_note or 'the official data set'}), got one with digest {base.digest} "
             f"({base.note or 'the official data set'}); its record indices mean other records there"
         )
@@ -138,11 +172,11 @@ def load_manifest(row: Row, source: str | Path | None = None) -> Manifest:
     raise SourceError(f"{_name(row)}: no manifest of the suite. Tried: {'; '.join(tried) or 'no source has it'}")
 
 
-def _places(row: Row, source: str | Path | None) -> Iterator[Source]:
+def _places(row: Row, source: str | Path | None) -> Iterator[Place]:
     if source is None:
-        yield from sources.candidates(row["suite"])
+        yield from (place for place in sources.candidates(row["suite"]) if place.recognises(row["checkpoint"]))
     else:
-        yield Source.parse(source)
+        yield sources.parse(source)
 
 
 def _name(row: Row) -> str:

@@ -1,5 +1,6 @@
 """The networks, by name. A network's configuration is plain data, so that a checkpoint can carry it."""
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ from torch import nn
 
 from mico_hub.data.base import Inputs
 from mico_hub.randomness import torch_randomness
+
+_IMPORTING = threading.Lock()
+"""Held while transformers is imported: its lazy modules are half made for a second thread."""
 
 
 class CNN(nn.Module):
@@ -52,7 +56,8 @@ class MLP(nn.Module):
 
 def roberta(**configuration: Any) -> nn.Module:
     """A RoBERTa sequence classifier of that configuration, with random weights."""
-    from transformers import RobertaConfig, RobertaForSequenceClassification
+    with _IMPORTING:
+        from transformers import RobertaConfig, RobertaForSequenceClassification
 
     network: nn.Module = RobertaForSequenceClassification(RobertaConfig(**configuration))
     return network

@@ -25,6 +25,7 @@ from mico_hub.disclosure import Row
 from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows, write_rows
 from mico_hub.suites import SPLITS, SUITES
 
+NAME = "mico"  # of the dataset, and of a folder that `load_dataset` finds by it
 CARD = "README.md"
 MANIFEST = "suite.json"
 
@@ -74,13 +75,19 @@ def write_suite(root: Path, folder: SuiteFolder, rows: Mapping[str, Sequence[Row
     target = root / manifest.suite.name
     (target / MANIFEST).unlink(missing_ok=True)
     shutil.rmtree(target, ignore_errors=True)
+    for row in (row for split in SPLITS for row in rows.get(split, ())):
+        source = folder.checkpoint(manifest.suite, row["model_id"])
+        with atomic_path(root / row["checkpoint"]) as temporary:
+            shutil.copyfile(source, temporary)
+    write_public(root, manifest, rows)
+
+
+def write_public(root: Path, manifest: Manifest, rows: Mapping[str, Sequence[Row]]) -> None:
+    """Writes a suite's rows and, last, its manifest; checkpoints are none of its business."""
+    target = root / manifest.suite.name
     for split in SPLITS:
         if rows.get(split):
             write_rows(rows[split], PUBLIC_SCHEMA, target / parquet_name(split))
-        for row in rows.get(split, ()):
-            source = folder.checkpoint(manifest.suite, row["model_id"])
-            with atomic_path(root / row["checkpoint"]) as temporary:
-                shutil.copyfile(source, temporary)
     atomic_write(target / MANIFEST, manifest.to_json())
 
 

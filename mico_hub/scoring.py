@@ -53,7 +53,7 @@ def full_tpr_at_fpr(membership: ArrayLike, predictions: ArrayLike, max_fpr: floa
     - it takes `fpr < max_fpr`: where a threshold realises 10% exactly, that threshold is lost;
     - it looks at the curve without collinear points: where predictions tie, the best point may be among the dropped.
 
-    With 400 predictions rounded to 2 decimals (`ties_2_decimals` in tests/golden_scores.json), at 10%: the competition
+    With 400 predictions rounded to 2 decimals (`ties_2_decimals` in tests/golden/scores.json), at 10%: the competition
     0.275; the full curve with `<` 0.29; the full curve with `<=`, this function, 0.305.
 
     Args:

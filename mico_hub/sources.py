@@ -5,25 +5,28 @@ For the name `mico` the first place that has the suite is taken:
     1. ./mico, a published folder
     2. MICO_HUB_DATASET, a folder or org/name[@revision]
     3. the digits suites: trained into the cache, once
+    4. the competition's suites: its own repositories on the Hub (`original/`)
 """
 
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
 
 from filelock import FileLock
 from huggingface_hub import hf_hub_download
 
-from mico_hub import repository
+from mico_hub import original, repository
 from mico_hub.cache import cache_dir
 from mico_hub.folder import Manifest
+from mico_hub.repository import NAME
 from mico_hub.suites import SUITES, UnknownSuiteError, get_suite
 
-NAME = "mico"
 DATASET_VARIABLE = "MICO_HUB_DATASET"
 EMBEDDED = "digits"  # the dataset whose suites can be trained anywhere
 
@@ -32,6 +35,34 @@ logger = logging.getLogger("mico_hub")
 
 class SourceError(LookupError):
     """A suite or a file that no source has; the message lists the places tried."""
+
+
+Row = Mapping[str, Any]
+
+
+class Place(Protocol):
+    """Where suites are read from."""
+
+    def suites(self) -> list[str]:
+        """The names of the suites it has."""
+
+    def has(self, suite: str) -> bool:
+        """Whether it has the suite."""
+
+    def recognises(self, checkpoint: str) -> bool:
+        """Whether a row whose `checkpoint` is that path can be of here."""
+
+    def dataset(self, suite: str, revision: str | None = None) -> tuple[str, str | None]:
+        """What `datasets.load_dataset` takes for the suite: (path, revision)."""
+
+    def manifest(self, suite: str) -> Manifest:
+        """The manifest of a suite it has."""
+
+    def checkpoint(self, row: Row) -> Path:
+        """The local safetensors file of a row."""
+
+    def checkpoints(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Path | Exception]]:
+        """As `checkpoint` for many rows, several at once; each row with its file or with what went wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +109,49 @@ class Source:
             return repository.has_suite(self.location, suite)
         return suite in self.suites()
 
+    def recognises(self, checkpoint: str) -> bool:
+        """Whether that is the path of a safetensors file."""
+        return checkpoint.endswith(".safetensors")
+
+    def dataset(self, suite: str, revision: str | None = None) -> tuple[str, str | None]:
+        """The folder or the repository itself.
+
+        Raises:
+            ValueError: A revision was asked for, but a folder has none.
+        """
+        if revision and isinstance(self.location, Path):
+            raise ValueError(
+                f"revision {str(revision)!r} was asked for, but {suite} is read from the folder {self}, which "
+                f"has no revisions; set {DATASET_VARIABLE}=org/name to read from the Hub"
+            )
+        return str(self.location), revision or self.revision
+
+    def checkpoint(self, row: Row) -> Path:
+        """The row's checkpoint, downloaded and cached where the source is on the Hub.
+
+        Raises:
+            OSError: There is no such file, or no way to it.
+            SourceError: The file has another sha256 than the row says.
+        """
+        from mico_hub.checkpoint import sha256_of
+
+        path = self.fetch(row["checkpoint"])
+        if (digest := sha256_of(path)) != row["sha256"]:
+            raise SourceError(f"expected {row['checkpoint']} with sha256 {row['sha256']}, got {digest}")
+        return path
+
+    def checkpoints(self, rows: Sequence[Row]) -> Iterator[tuple[Row, Path | Exception]]:
+        """As `checkpoint` for many rows, several at once; each row with its file or with what went wrong."""
+
+        def bring(row: Row) -> tuple[Row, Path | Exception]:
+            try:
+                return row, self.checkpoint(row)
+            except (OSError, SourceError) as error:
+                return row, error
+
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            yield from pool.map(bring, rows)
+
     def fetch(self, path: str) -> Path:
         """A local path of one of its files, downloaded and cached where the source is on the Hub.
 
@@ -101,31 +175,41 @@ class Source:
         return Manifest.from_json(path.read_bytes(), f"{self}: {suite}/{repository.MANIFEST}")
 
 
-def configured() -> Source | None:
+def parse(text: str | Path) -> Place:
+    """A published folder, `org/name[@revision]`, or files of the competition (`original.parse`).
+
+    Raises:
+        ValueError: It is neither.
+        OSError: It is an archive that is not there.
+    """
+    return original.parse(text) or Source.parse(text)
+
+
+def configured() -> Place | None:
     """What MICO_HUB_DATASET names.
 
     Raises:
-        ValueError: It names neither a folder nor a repository.
+        ValueError: It names neither a folder nor an archive nor a repository.
     """
     text = os.environ.get(DATASET_VARIABLE)
     if not text:
         return None
     try:
-        source = Source.parse(text)
-    except ValueError as error:
+        place = parse(text)
+    except (ValueError, OSError) as error:
         raise ValueError(f"{DATASET_VARIABLE}: {error}") from error
-    if isinstance(source.location, Path) and not source.location.is_dir():
-        raise ValueError(f"{DATASET_VARIABLE}: expected a folder, {source.location} is none")
-    return source
+    if isinstance(place, Source) and isinstance(place.location, Path) and not place.location.is_dir():
+        raise ValueError(f"{DATASET_VARIABLE}: expected a folder, {place.location} is none")
+    return place
 
 
-def local_folder() -> Source | None:
+def local_folder() -> Place | None:
     """`./mico`, if it is a folder."""
-    return Source(Path(NAME).resolve()) if Path(NAME).is_dir() else None
+    return parse(Path(NAME).resolve()) if Path(NAME).is_dir() else None
 
 
-def candidates(suite: str) -> Iterator[Source]:
-    """The places that have the suite now, best first.
+def candidates(suite: str) -> Iterator[Place]:
+    """The places that have the suite, best first; the competition's repository, the last, is not asked.
 
     Raises:
         SourceError: MICO_HUB_DATASET names a repository that cannot be read.
@@ -139,10 +223,12 @@ def candidates(suite: str) -> Iterator[Source]:
             yield source
     if _embedded_root(suite).exists():
         yield Source(_embedded_root(suite))
+    if competition := original.published_by_the_competition(suite):
+        yield competition
 
 
 @contextmanager
-def _reading(source: Source) -> Iterator[None]:
+def _reading(source: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -151,35 +237,52 @@ def _reading(source: Source) -> Iterator[None]:
         ) from error
 
 
-def resolve(suite: str) -> Source:
+def resolve(suite: str) -> Place:
     """The place that the name `mico` stands for, for that suite; an embedded one is trained if it is nowhere yet.
 
     Raises:
         UnknownSuiteError: No place has it and the table does not know it.
-        SourceError: The table knows it, but no place has it.
+        SourceError: MICO_HUB_DATASET names a repository that cannot be read.
     """
-    for source in candidates(suite):
-        logger.info("%s is read from %s", suite, source)
-        return source
+    for place in candidates(suite):
+        logger.info("%s is read from %s", suite, place)
+        return place
     if suite not in SUITES:
         raise UnknownSuiteError(suite)
-    if SUITES[suite].dataset == EMBEDDED:
-        return trained_into_cache(suite)
-    raise SourceError(
-        f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
-        f"{DATASET_VARIABLE} ({_state(configured())}). "
-        f"Set {DATASET_VARIABLE} to a folder or to org/name[@revision] that has it; "
-        f"{', '.join(available())} can be loaded now."
-    )
+    return trained_into_cache(suite)
 
 
-def _state(source: Source | None) -> str:
+def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
+    """What `datasets.load_dataset` takes for the suite, from wherever `mico` resolves: (path, revision).
+
+    Raises:
+        UnknownSuiteError: No place has it and the table does not know it.
+        SourceError: The table knows it, but no place has it; the message lists the places tried.
+        ValueError: The place has no revisions, or its content is not what it should be.
+    """
+    place = resolve(suite)
+    try:
+        return place.dataset(suite, revision)
+    except OSError as error:
+        raise SourceError(
+            f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
+            f"{DATASET_VARIABLE} ({_state(configured())}); {place} ({error}). "
+            f"Set {DATASET_VARIABLE} to a folder, an archive of the competition or org/name[@revision] that has it; "
+            f"{', '.join(name for name, row in SUITES.items() if row.dataset == EMBEDDED)} need no download."
+        ) from error
+
+
+def _state(source: Place | None) -> str:
     return "not there" if source is None else f"{source}, which has {', '.join(source.suites()) or 'no suite'}"
 
 
 def available() -> list[str]:
     """The suites that `load_dataset("mico", ...)` finds here and now."""
     found = [name for name, suite in SUITES.items() if suite.dataset == EMBEDDED]
+    for name in original.SUITE_NAMES:
+        place = original.published_by_the_competition(name)
+        if place is not None and place.loadable(name):
+            found.append(name)
     for source in (local_folder(), configured()):
         if source is not None:
             with _reading(source):

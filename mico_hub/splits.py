@@ -99,3 +99,98 @@ def stored_split(
         training,
         evaluation_records(num_records, challenge, training),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OriginalSplit:
+    """One of the competition's models' records, each array in the competition's own order; None: not revealed."""
+
+    challenge: Indices  # (2m,)
+    membership: npt.NDArray[np.int8] | None  # (2m,), aligned with challenge, 1 = member
+    member: Indices | None  # (m,)
+    nonmember: Indices | None  # (m,)
+    training: Indices | None  # (n - m,), without the members; the model was trained on `member`, then `training`
+    evaluation: Indices | None  # (N - n - m,)
+
+
+def original_split(
+    num_records: int,
+    len_training: int,
+    len_challenge: int,
+    seed_challenge: int,
+    seed_training: int | None = None,
+    seed_membership: int | None = None,
+) -> OriginalSplit:
+    """Rebuilds the split of one of the competition's models from its seeds.
+
+    Seeds that are equal modulo 2**32 give the same split, since the competition's generator, mt19937, keeps 32 bits of
+    a seed. A challenge thus has at most 2**32 memberships, few enough to try them all in some core-hours; an attack
+    with an AUC above about 0.73 tells which is right, and so every hidden label of that model. A score near 1 on the
+    competition's hidden splits may mean no more than that. Suites of ours have no seeds (`draw`).
+
+    Args:
+        num_records: N, records in the base dataset.
+        len_training: n, training records, the m members among them.
+        len_challenge: m, member challenges; as many non-members.
+        seed_challenge: Draws the challenge; 0 to 2**64 - 1, as are the others.
+        seed_training: Draws training and evaluation records from the rest; None: not revealed.
+        seed_membership: Draws the members from the challenge; None: not revealed.
+
+    Raises:
+        ValueError: The sizes do not fit, or a seed is outside its range.
+        TypeError: A seed is no integer.
+
+    Source: `ChallengeDataset` in https://github.com/microsoft/MICO, which needs torchcsprng; its `randperm` is the
+    sequence of torch's own CPU generator.
+    """
+    n, m = len_training, len_challenge
+    if not (1 <= m <= n and n + m <= num_records):
+        raise ValueError(f"expected 1 <= m <= n and n + m <= N, got m={m}, n={n}, N={num_records}")
+    order = _original_order(num_records, seed_challenge, "seed_challenge")
+    challenge, rest = order[: 2 * m], order[2 * m :]
+    membership = member = nonmember = training = evaluation = None
+    if seed_training is not None:
+        rest = rest[_original_order(len(rest), seed_training, "seed_training")]
+        training, evaluation = rest[: n - m], rest[n - m :]
+    if seed_membership is not None:
+        positions = _original_order(2 * m, seed_membership, "seed_membership")
+        nonmember, member = challenge[positions[:m]], challenge[positions[m:]]
+        membership = np.zeros(2 * m, dtype=np.int8)
+        membership[positions[m:]] = 1
+    return OriginalSplit(challenge, membership, member, nonmember, training, evaluation)
+
+
+def split_seeds(split_seed: int) -> tuple[int, int, int]:
+    """The seeds (challenge, training, membership) that the competition's training drew from one `split_seed`.
+
+    Three draws of torchcsprng's generator, AES-128 in counter mode with a key of four words of mt19937(split_seed).
+    `split_seed` too counts modulo 2**32.
+
+    Raises:
+        ValueError: The seed is not from 0 to 2**64 - 1.
+        TypeError: It is no integer.
+    """
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    key = np.random.RandomState(_low_bits(split_seed, "split_seed")).bytes(16)
+    counters = np.array([0, 0, 1, 0], dtype="<u8").tobytes()  # two blocks: the counter, then 8 zero bytes
+    blocks = Cipher(algorithms.AES(key), modes.ECB()).encryptor().update(counters)  # noqa: S305  # nothing is secret
+    first, second, third, _ = (int(word) % 2**63 for word in np.frombuffer(blocks, dtype="<u8"))
+    return first, second, third
+
+
+def _original_order(length: int, seed: int, name: str) -> Indices:
+    import torch
+
+    generator = torch.Generator().manual_seed(_low_bits(seed, name))
+    order: Indices = torch.randperm(length, generator=generator).numpy()
+    return order
+
+
+def _low_bits(seed: int, name: str) -> int:
+    """What mt19937 keeps of a seed that the competition's generators accept."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
+        raise TypeError(f"{name}: expected an integer, got {seed!r}")
+    if not 0 <= seed < 2**64:
+        raise ValueError(f"{name}: expected a seed from 0 to 2**64 - 1, got {seed}")
+    return int(seed) % 2**32

@@ -55,7 +55,12 @@ class SubmissionError(ValueError):
 
 
 def validate(
-    predictions: Mapping[int, ArrayLike], suite: Suite, split: str, *, points: int | None = None
+    predictions: Mapping[int, ArrayLike],
+    suite: Suite,
+    split: str,
+    *,
+    points: int | None = None,
+    models: Sequence[int] | None = None,
 ) -> Predictions:
     """Checks the predictions for one split.
 
@@ -64,6 +69,7 @@ def validate(
         suite: Says which models there are.
         split: `train`, `dev` or `final`.
         points: Challenge points of each model; None: the suite's 2m.
+        models: The ids that there must be, for a source that lacks some; None: all of the split.
 
     Returns:
         The same predictions as float64, by ascending model id.
@@ -72,11 +78,18 @@ def validate(
         SubmissionError: Names every missing and extra model and every wrong number at once.
         ValueError: There is no such split.
     """
-    return _validate([(f"model_{i}", values) for i, values in predictions.items()], _Wanted.of(suite, split, points))
+    found = [(f"model_{i}", values) for i, values in predictions.items()]
+    return _validate(found, _Wanted.of(suite, split, points, models))
 
 
 def write(
-    root: Path, suite: Suite, split: str, predictions: Mapping[int, ArrayLike], *, points: int | None = None
+    root: Path,
+    suite: Suite,
+    split: str,
+    predictions: Mapping[int, ArrayLike],
+    *,
+    points: int | None = None,
+    models: Sequence[int] | None = None,
 ) -> Path:
     """Writes `root/<track>/<suite>/<split>/model_N/prediction.csv` for every model; gives the split's folder.
 
@@ -88,12 +101,13 @@ def write(
         split: `train`, `dev` or `final`.
         predictions: As `validate` takes them.
         points: As `validate` takes it.
+        models: As `validate` takes them.
 
     Raises:
         SubmissionError: The predictions are not valid; nothing is written.
     """
     folder = root / suite.track / suite.name / split
-    for model_id, values in validate(predictions, suite, split, points=points).items():
+    for model_id, values in validate(predictions, suite, split, points=points, models=models).items():
         line = ",".join(map(repr, values.tolist())) + "\n"
         atomic_write(folder / f"model_{model_id}" / FILE_NAME, line.encode())
     return folder
@@ -122,7 +136,14 @@ def write_parquet(
     atomic_write(path, content.getvalue())
 
 
-def read(path: Path, suite: Suite, split: str, *, points: int | None = None) -> Predictions:
+def read(
+    path: Path,
+    suite: Suite,
+    split: str,
+    *,
+    points: int | None = None,
+    models: Sequence[int] | None = None,
+) -> Predictions:
     """The predictions for one split, read from either form and checked by `validate`.
 
     Args:
@@ -130,13 +151,14 @@ def read(path: Path, suite: Suite, split: str, *, points: int | None = None) -> 
         suite: Whose predictions are wanted.
         split: `train`, `dev` or `final`.
         points: As `validate` takes it.
+        models: As `validate` takes them.
 
     Raises:
         SubmissionError: Names everything that is wrong: files that are missing, cannot be read, are too large or lie
             outside `path`, and what `validate` names.
         ValueError: There is no such split.
     """
-    wanted = _Wanted.of(suite, split, points, path)
+    wanted = _Wanted.of(suite, split, points, models, path)
     if path.is_file():
         try:
             rows = _read_rows(path, suite, split, wanted.points)
@@ -163,15 +185,18 @@ class _Wanted:
     """What the predictions for a split must be."""
 
     where: str  # for errors
-    models: range
+    models: Sequence[int]
     points: int  # of each model
 
     @classmethod
-    def of(cls, suite: Suite, split: str, points: int | None, path: Path | None = None) -> "_Wanted":
+    def of(
+        cls, suite: Suite, split: str, points: int | None, models: Sequence[int] | None, path: Path | None = None
+    ) -> "_Wanted":
         if split not in suite.model_ids:
             raise ValueError(f"{suite.name}: expected a split of {', '.join(suite.model_ids)}, got {split!r}")
         where = f"{suite.name}/{split}" + (f" in {path}" if path else "")
-        return cls(where, suite.model_ids[split], 2 * suite.m if points is None else points)
+        ids = suite.model_ids[split] if models is None else models
+        return cls(where, ids, 2 * suite.m if points is None else points)
 
 
 def _validate(found: Sequence[tuple[str, ArrayLike | Exception]], wanted: _Wanted) -> Predictions:

@@ -1,7 +1,11 @@
+"""Fixtures, and a run without network: whoever needs the Hub starts one (`loopback_hub.py`)."""
+
 import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported
 
 from mico_hub.cache import CACHE_VARIABLE
 from mico_hub.data import DATA_VARIABLE

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -289,12 +290,19 @@ class LoopbackHub:
         requests: (method, path with query) of every request so far. An LFS file is one for `/.../resolve/REV/PATH` and
             one for `/lfs/SHA256/PATH`; a request meant for another host starts with "http".
         page_size: Entries in one page of a tree listing.
+        first_fails: Whether the first request for each path is answered with an error.
+        delay: Seconds before each answer, as a network would take.
+        bytes_sent: Bodies of all answers so far.
     """
 
     def __init__(self) -> None:
         self.token = "hf_loopback"
         self.requests: list[tuple[str, str]] = []
         self.page_size = 1000
+        self.first_fails = False
+        self.delay = 0.0
+        self.bytes_sent = 0
+        self._failed: set[str] = set()
         self.repositories: dict[tuple[Kind, str], Repository] = {}
         self.storage: dict[str, bytes] = {}  # LFS content by SHA-256
         self._failures: list[int] = []
@@ -357,6 +365,9 @@ class LoopbackHub:
         """Answer a request: the server without its socket."""
         with suppress(IndexError):  # not a look first: two threads could see the same last failure
             return Response(status=self._failures.pop(0))
+        if self.first_fails and request.path not in self._failed:
+            self._failed.add(request.path)
+            return Response(status=503)
         try:
             for method, pattern, endpoint in ROUTES:
                 if method == request.method and (match := pattern.fullmatch(request.path)):
@@ -421,6 +432,7 @@ class _Handler(BaseHTTPRequestHandler):
             fields |= parse_qs(body.decode())
         self.server.hub.requests.append((self.command, self.path))
         headers = {name.lower(): value for name, value in self.headers.items()}
+        time.sleep(self.server.hub.delay)
         response = self.server.hub.answer(Request(self.command, path, fields, headers, body))
         if response.status == 200 and (asked := headers.get("range")):
             response = response.cut(asked)
@@ -429,6 +441,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
+            self.server.hub.bytes_sent += len(response.body)
             self.wfile.write(response.body)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 (the base class looks for these names)

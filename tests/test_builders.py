@@ -108,6 +108,7 @@ def test_the_card_says_how_each_suite_was_trained(published: Path) -> None:
     assert (published / "README.md").read_text().endswith(text.strip() + "\n")
     for manifest in repository.suites_in(published):
         assert f"### {manifest.suite.name}" in text
+        assert manifest.data_digest
         assert manifest.data_digest in text
         if manifest.noise_multiplier is not None:
             assert f"noise multiplier {manifest.noise_multiplier:.6g}" in text

@@ -29,7 +29,7 @@ from mico_hub.scoring import (
     validate_predictions,
 )
 
-CASES = json.loads((Path(__file__).parent / "golden_scores.json").read_text())["cases"]
+CASES = json.loads((Path(__file__).parent / "golden" / "scores.json").read_text())["cases"]
 BY_NAME = {case["name"]: case for case in CASES}
 RUNS = [
     pytest.param(case, output, id=f"{case['name']}-{version}")

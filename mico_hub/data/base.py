@@ -52,6 +52,11 @@ class DatasetInfo:
         return sum(self.splits.values())
 
     @property
+    def official_digest(self) -> str | None:
+        """The content digest of the official dataset, where it is known."""
+        return next((digest for digest, said in self.known.items() if not said), None)
+
+    @property
     def expected(self) -> str:
         """Rows and classes, for error messages."""
         parts = ", ".join(f"{split} {rows:,}" for split, rows in self.splits.items())

@@ -1,0 +1,290 @@
+"""The competition's archives, read without trusting them.
+
+An archive's md5 is checked before anything else. No member is unpacked under its own name. An archive is refused that
+has a name which leads outside or comes twice, a link or a device, or more bytes than files of weights unpack to.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, BinaryIO, TypeVar
+
+from tqdm import tqdm
+
+from mico_hub.cache import atomic_write, cache_dir
+from mico_hub.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, Files, OriginalError, bounded
+from mico_hub.original.release import ARCHIVES, CHECKPOINTS, Location, locate
+
+T = TypeVar("T")
+
+SUFFIXES = (".zip", ".tar.gz", ".tgz")
+MOST_MEMBERS = 100_000
+EXPANSION = 20
+"""What unpacks to more than this many times its size is no archive of weights: those hardly shrink."""
+
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    gzip.BadGzipFile,
+    zlib.error,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in an archive, and how to open it; a stream's can only be read before the next member is asked for."""
+
+    name: str
+    size: int  # bytes, as the archive claims
+    harmless: bool  # a regular, unencrypted file
+    open: Callable[[], IO[bytes]]
+
+
+class Archive(Files):
+    """`cifar10.zip`, `sst2_lo.tar.gz`: folders `<track>/<suite>/...` or `<suite>/...`."""
+
+    def __init__(self, path: Path, md5: str | None = None) -> None:
+        """An archive of that md5; by default the one that the competition gave for a file of that name.
+
+        Raises:
+            OSError: There is no such file.
+            OriginalError: The md5 is neither given nor known.
+        """
+        if not path.is_file():
+            raise FileNotFoundError(f"no archive {path}")
+        self.path = path
+        self.md5 = (md5 or ARCHIVES.get(path.name, "")).lower()
+        if not re.fullmatch("[0-9a-f]{32}", self.md5):
+            raise OriginalError(
+                f"{path}: expected one of the competition's archives ({', '.join(ARCHIVES)}); "
+                f"for another one name its md5: {path.name}@MD5"
+            )
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def origin(self) -> str:
+        """File name and md5."""
+        return f"{self.path.name}, md5 {self.md5}"
+
+    def has(self, suite: str) -> bool:
+        """Whether a file of it is there."""
+        return any(location.suite == suite for location in self._index)
+
+    def listing(self, suite: str) -> list[Entry]:
+        """From the archive's index; a tar archive is read once from end to end for it."""
+        return [Entry(location, size) for location, (size, _) in self._index.items() if location.suite == suite]
+
+    def fingerprint(self, suite: str) -> str:
+        """The md5."""
+        return self.md5
+
+    def key(self, location: Location) -> str:
+        """The md5 and the path."""
+        return f"{self.md5}/{location.path}"
+
+    def read(self, locations: Sequence[Location]) -> dict[Location, bytes]:
+        """From memory: small files are kept when the index is made."""
+        missing = [location.path for location in locations if location not in self._index]
+        if missing:
+            raise FileNotFoundError(f"{self.path} has no {', '.join(missing)}")
+        return {location: self._index[location][1] for location in locations}
+
+    def each(
+        self, locations: Sequence[Location], use: Callable[[Location, Path], T]
+    ) -> Iterator[tuple[Location, T | Exception]]:
+        """One after another in the archive's order, in one pass, each unpacked to a temporary file."""
+        wanted = set(locations)
+        for location in sorted(wanted - self._index.keys(), key=lambda missing: missing.path):
+            wanted.discard(location)
+            yield location, FileNotFoundError(f"{self.path} has no {location.path}")
+        if not wanted:
+            return
+        unpacked = cache_dir() / "original" / "unpacked"
+        unpacked.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=unpacked) as folder:
+            for member in self._members():
+                found = locate(member.name)
+                if found is None or found not in wanted:
+                    continue
+                wanted.discard(found)
+                path = Path(folder, found.file)
+                with self._reading(), member.open() as source, path.open("wb") as target:
+                    shutil.copyfileobj(source, target, 1 << 20)
+                result: T | Exception
+                try:
+                    result = use(found, path)
+                except (OSError, ValueError) as error:
+                    result = error
+                path.unlink()
+                yield found, result
+                if not wanted:
+                    return
+
+    @cached_property
+    def _index(self) -> dict[Location, tuple[int, bytes]]:
+        """(size, content of a small file) of each of the competition's files in the archive, kept in the cache.
+
+        Raises:
+            OriginalError: The archive is another one, damaged, or not to be trusted.
+        """
+        self._check_md5()
+        kept = cache_dir() / "original" / "archives" / f"{self.md5}.json"
+        if kept.is_file():
+            found = ((locate(path), size, content) for path, size, content in json.loads(kept.read_bytes()))
+            return {location: (size, content.encode("latin1")) for location, size, content in found if location}
+        index = self._make_index()
+        listed = [(location.path, size, content.decode("latin1")) for location, (size, content) in index.items()]
+        atomic_write(kept, json.dumps(listed).encode())
+        return index
+
+    def _make_index(self) -> dict[Location, tuple[int, bytes]]:
+        index: dict[Location, tuple[int, bytes]] = {}
+        names: set[str] = set()
+        for member in self._members():
+            problem = self._problem(member, names)
+            if problem:
+                raise OriginalError(f"{self.path} is refused, nothing was unpacked: member {problem}")
+            names.add(member.name)
+            location = locate(member.name)
+            if location is None:
+                continue
+            if location in index:
+                raise OriginalError(f"{self.path} is refused: it has {location.path} twice")
+            content = b""
+            if location.file not in CHECKPOINTS:
+                with self._reading(), member.open() as file:
+                    content = bounded(file.read(SMALL_BYTES + 1), f"{self.path}: {location.path}")
+            index[location] = (member.size, content)
+        return index
+
+    def _problem(self, member: Member, names: set[str]) -> str:
+        """Why an archive with such a member is not to be trusted; empty: it may be."""
+        pure = PurePosixPath(member.name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in member.name or ":" in member.name.split("/", 1)[0]:
+            return f"{member.name!r} leads outside"
+        if not member.harmless:
+            return f"{member.name!r} is a link, a device or encrypted"
+        if member.name in names:
+            return f"{member.name!r} comes twice"
+        if len(names) >= MOST_MEMBERS:
+            return f"{member.name!r} is one of more than {MOST_MEMBERS:,}"
+        if member.size > CHECKPOINT_BYTES:
+            return f"{member.name!r} claims {member.size:,} bytes; expected at most {CHECKPOINT_BYTES:,}"
+        return ""
+
+    def _members(self) -> Iterator[Member]:
+        """The files in the archive; folders are passed over."""
+        walk = self._zip_members if zipfile.is_zipfile(self.path) else self._tar_members
+        with self._reading():
+            yield from walk()
+
+    def _zip_members(self) -> Iterator[Member]:
+        with zipfile.ZipFile(self.path) as archive:
+            infos = [info for info in archive.infolist() if not info.is_dir()]
+            if sum(info.file_size for info in infos) > self._most_bytes:
+                raise self._expands()
+            for info in infos:
+                kind = stat.S_IFMT(info.external_attr >> 16)
+                harmless = kind in (0, stat.S_IFREG) and not info.flag_bits & 1
+                yield Member(info.filename, info.file_size, harmless, partial(archive.open, info))
+
+    def _tar_members(self) -> Iterator[Member]:
+        with (
+            self.path.open("rb") as file,
+            _progress(file, f"reading {self.path.name}", self.path.stat().st_size) as packed,
+            gzip.GzipFile(fileobj=packed) as unpacked,
+            tarfile.open(None, "r|", _Bounded(unpacked, self._most_bytes, self._expands)) as archive,
+        ):
+            for info in archive:
+                if not info.isdir():
+                    harmless = info.isreg() and not info.issparse()
+                    yield Member(info.name, info.size, harmless, partial(_extract, archive, info))
+
+    @property
+    def _most_bytes(self) -> int:
+        return EXPANSION * self.path.stat().st_size + (1 << 20)
+
+    def _expands(self) -> OriginalError:
+        return OriginalError(
+            f"{self.path} is refused: it unpacks to more than {self._most_bytes:,} bytes, {EXPANSION} times its size"
+        )
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except _DAMAGE as error:
+            raise OriginalError(
+                f"{self.path}: expected a whole .zip or .tar.gz, got a damaged or truncated one "
+                f"({type(error).__name__}: {error}); download it again"
+            ) from error
+
+    def _check_md5(self) -> None:
+        """Compares the whole file's md5, once for a file of that size and time."""
+        state = self.path.stat()
+        known = hashlib.sha256(f"{self.path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}".encode()).hexdigest()
+        kept = cache_dir() / "original" / "md5" / known
+        found = kept.read_text() if kept.is_file() else None
+        if found is None:
+            with self.path.open("rb") as file, _progress(file, f"md5 of {self.path.name}", state.st_size) as watched:
+                digest = hashlib.md5(usedforsecurity=False)
+                while part := watched.read(1 << 20):
+                    digest.update(part)
+            found = digest.hexdigest()
+            atomic_write(kept, found.encode())
+        if found != self.md5:
+            raise OriginalError(
+                f"{self.path}: expected md5 {self.md5}, got {found} over {state.st_size:,} bytes: another archive, or "
+                f"a download that broke off; download it again"
+            )
+
+
+class _Bounded(io.BufferedIOBase):
+    """A file that raises once more than so many bytes were read from it."""
+
+    def __init__(self, file: gzip.GzipFile, most: int, error: Callable[[], Exception]) -> None:
+        self._file, self._left, self._error = file, most, error
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As the file itself."""
+        content = self._file.read(size)
+        self._left -= len(content)
+        if self._left < 0:
+            raise self._error()
+        return content
+
+
+def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    file = archive.extractfile(info)
+    if file is None:
+        raise tarfile.ReadError(f"{info.name} is no file")
+    return file
+
+
+def _progress(file: BinaryIO, what: str, size: int) -> AbstractContextManager[Any]:
+    """The file, with a bar over what is read of it once that takes more than a second."""
+    return tqdm.wrapattr(file, "read", total=size, desc=what, delay=1, leave=False)
+
+
+def split_md5(text: str) -> tuple[str, str | None]:
+    """`cifar10.zip@MD5` -> (path, md5 or None)."""
+    path, at, md5 = text.rpartition("@")
+    return (path, md5) if at and re.fullmatch("[0-9a-fA-F]{32}", md5) else (text, None)

@@ -1,0 +1,154 @@
+"""Turns the competition's own models into suite folders, ready for build_repo; what is there already is kept.
+
+python upload_scripts/import_original.py cifar10                             a track, from the Hub
+python upload_scripts/import_original.py sst2_lo --source sst2_lo.tar.gz     a suite, from an archive
+python upload_scripts/import_original.py ddp --source ~/mico                 from a folder with ddp/cifar10_ddp/...
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from mico_hub import original
+from mico_hub.checkpoint import CheckpointError
+from mico_hub.disclosure import Measured, Row
+from mico_hub.folder import FolderError, SuiteFolder, checkpoint_path
+from mico_hub.original.files import Files, raise_problems
+from mico_hub.original.release import Location, locate
+from mico_hub.original.rows import make_rows
+from mico_hub.suites import tracks
+
+
+def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) -> SuiteFolder:
+    """Makes the suite folder of one of the competition's suites, or completes it.
+
+    Args:
+        files: Where the models are.
+        name: The suite.
+        root: The suite folder; has no private part but what is needed to resume, since the truth was never published.
+        partial: Accept that models are missing.
+
+    Raises:
+        FolderError: The folder holds something else.
+        OriginalError: The files are not the competition's, or models are missing; nothing was written then.
+        OSError: Some files could not be had; the others are kept.
+        CheckpointError: As OriginalError, of checkpoints.
+    """
+    folder = SuiteFolder(root)
+    manifest, rows = make_rows(files, name)
+    suite = manifest.suite
+    if manifest.missing and not partial:
+        raise original.OriginalError(
+            f"{files}: {name} has {manifest.num_models} of {sum(suite.models)} models; missing: model_"
+            f"{', model_'.join(map(str, manifest.missing[:5]))}{', ...' if len(manifest.missing) > 5 else ''}. "
+            f"Pass --partial to import those that are there"
+        )
+    if not folder.exists():
+        folder.begin_import(manifest)
+    elif folder.manifest() != manifest:
+        raise FolderError(f"{root} holds another suite, or one from {folder.manifest().origin or 'a training'}")
+
+    def convert(location: Location, path: Path) -> Measured:
+        out = folder.checkpoint(suite, location.model_id)
+        sha256, size = original.convert_checkpoint(files, location, path, by_location[location]["sha256"], out)
+        named = checkpoint_path(suite, location.model_id)
+        measured = Measured(named, sha256, size, accuracy=None, epsilon=None, delta=None)
+        folder.finish_model(location.model_id, measured)
+        return measured
+
+    by_location = {location: row for row in rows if (location := locate(row["checkpoint"])) is not None}
+    kept = {location: folder.measured(suite, location.model_id) for location in by_location}
+    done = {location: measured for location, measured in kept.items() if measured is not None}
+    missing = [location for location in by_location if location not in done]
+    problems: dict[Location, Exception] = {}
+    with tqdm(desc=name, total=len(rows), initial=len(done), unit="model") as bar:
+        for location, result in files.each(missing, convert):
+            if isinstance(result, Exception):
+                problems[location] = result
+            else:
+                done[location] = result
+            bar.update()
+    raise_problems(f"{files}: {name}", problems, len(missing))
+    folder.finish([_imported(row, done[location]) for location, row in by_location.items()])
+    folder.verify()
+    return folder
+
+
+def _imported(row: Row, measured: Measured) -> Row:
+    return row | {"checkpoint": measured.checkpoint, "sha256": measured.sha256, "num_bytes": measured.num_bytes}
+
+
+def chosen_suites(names: Sequence[str]) -> list[str]:
+    """Tracks and suites -> suites, each once, in the order of the table.
+
+    Raises:
+        OriginalError: The competition has no track or suite of that name.
+    """
+    of_track = {track: [suite.name for suite in suites] for track, suites in tracks().items()}
+    wanted = {suite for name in names for suite in (of_track[name] if name in original.RELEASES else [name])}
+    unknown = sorted(wanted - set(original.SUITE_NAMES))
+    if unknown:
+        raise original.OriginalError(
+            f"unknown: {', '.join(unknown)}. The competition has the tracks {', '.join(original.RELEASES)} and the "
+            f"suites {', '.join(original.SUITE_NAMES)}"
+        )
+    return [name for name in original.SUITE_NAMES if name in wanted]
+
+
+def find_files(suite: str, sources: Sequence[str]) -> Files:
+    """The first of the sources that has the suite; without any, the competition's repository on the Hub.
+
+    Raises:
+        OriginalError: A source is none, or none has it.
+        OSError: A source is not there.
+    """
+    if not sources:
+        place = original.published_by_the_competition(suite)
+        assert place is not None
+        return place.files
+    for source in sources:
+        place = original.parse(source)
+        if place is None:
+            raise original.OriginalError(
+                f"{source}: expected an archive of the competition[@md5], a folder with SUITE/SPLIT/model_N/ in it, or "
+                f"one of {', '.join(release.repository for release in original.RELEASES.values())}[@revision]"
+            )
+        if place.has(suite):
+            return place.files
+    raise original.OriginalError(f"{suite} is in none of: {', '.join(sources)}")
+
+
+def main() -> int:
+    """Imports the tracks and suites named on the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="+", metavar="TRACK_OR_SUITE")
+    parser.add_argument(
+        "--source",
+        action="append",
+        default=[],
+        help="an archive[@md5], a folder, or org/name[@revision]; may be repeated (default: the competition's own "
+        "repositories on the Hub)",
+    )
+    parser.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
+    parser.add_argument("--partial", action="store_true", help="import a suite though models of it are missing")
+    options = parser.parse_args()
+    try:
+        for name in chosen_suites(options.names):
+            folder = import_suite(find_files(name, options.source), name, options.out / name, partial=options.partial)
+            sys.stdout.write(f"{name} is complete in {folder.root}\n")
+    except (CheckpointError, FolderError, original.OriginalError, OSError) as error:
+        sys.stderr.write(f"import_original: {error}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("\nimport_original: interrupted; what is imported is kept, the same command goes on\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
