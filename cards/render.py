@@ -33,13 +33,20 @@ def dataset_card(root: Path) -> str:
         total=f"{total:,}",
         points=" or ".join(map(str, sizes)),
         example=suites[0].name,
-        suites_table=tables.markdown(tables.SUITE_COLUMNS, map(tables.suite_row, suites)),
+        suites_table=tables.markdown(tables.SUITE_COLUMNS, map(_row, manifests)),
         suites=[_suite(root, manifest) for manifest in manifests],
         any_private=any(suite.private for suite in suites),
         any_original=any(manifest.origin for manifest in manifests),
         any_ours=not all(manifest.origin for manifest in manifests),
         datasets=[DATASETS[name] for name in dict.fromkeys(suite.dataset for suite in suites)],
     )
+
+
+def _row(manifest: Manifest) -> tuple[str, ...]:
+    """As in the table of suites, with the models that are there."""
+    missing = set(manifest.missing)
+    there = "/".join(f"{len(set(ids) - missing)}" for ids in manifest.suite.model_ids.values())
+    return *tables.suite_row(manifest.suite)[:-1], there
 
 
 def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:

@@ -48,7 +48,10 @@ def save_state(
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     metadata = {"network": name, "configuration": dict(configuration)}
     with atomic_path(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        try:
+            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+        except SafetensorError as error:  # of writing: a full disk
+            raise OSError(f"{path}: {error}") from error
         return sha256_of(temporary), temporary.stat().st_size
 
 

@@ -13,20 +13,20 @@ from tqdm import tqdm
 
 import mico_hub
 from mico_hub import loading, submission, tables
-from mico_hub.attacks import ATTACKS, attack
+from mico_hub.attacks import ATTACKS, TooFewShadowsError, attack
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.data import DataError
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, read_rows
 from mico_hub.original import OriginalError
 from mico_hub.scoring import mico_score
-from mico_hub.sources import SourceError
+from mico_hub.sources import SettingError, SourceError
 from mico_hub.submission import SubmissionError
 from mico_hub.suites import SPLITS, SUITES, Suite, UnknownSuiteError
 
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (
-    *(CheckpointError, DataError, FolderError, OriginalError, SourceError, SubmissionError, UnknownSuiteError),
-    OSError,
+    *(CheckpointError, DataError, FolderError, OriginalError, SettingError, SourceError, SubmissionError),
+    *(UnknownSuiteError, OSError),
 )
 EXIT_INTERRUPTED = 130
 
@@ -105,7 +105,8 @@ def _rows(options: argparse.Namespace, split: str) -> list[dict[str, Any]]:
 def _fetch(options: argparse.Namespace) -> None:
     rows = _rows(options, options.split)
     brought = loading.fetch_checkpoints(rows, options.source)
-    paths = list(tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model"))
+    bar = tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
+    paths = [path for _, path in bar]
     total = sum(path.stat().st_size for path in paths)
     folder = os.path.commonpath([path.parent for path in paths])
     sys.stdout.write(f"{len(paths)} checkpoints, {total / 1e6:,.1f} MB, in {folder}\n")
@@ -114,7 +115,10 @@ def _fetch(options: argparse.Namespace) -> None:
 def _attack(options: argparse.Namespace) -> None:
     targets = _rows(options, options.split)
     shadows = None if options.split == "train" else _rows(options, "train")
-    predictions = attack(options.attack, targets, shadows, options.source)
+    try:
+        predictions = attack(options.attack, targets, shadows, options.source)
+    except TooFewShadowsError as error:
+        raise SourceError(f"{options.suite} {options.split}: {options.attack}: {error}") from error
     by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
     if options.out is not None:
         suite = loading.load_manifest(targets[0], options.source).suite
@@ -142,12 +146,16 @@ def _truth(options: argparse.Namespace, suite: Suite, rows: list[dict[str, Any]]
     if options.truth is None:
         hidden = [row for row in rows if row["membership"] is None]
         if hidden:
-            raise SourceError(
-                f"{suite.name}: the membership of {options.split} is hidden; name the suite's {PRIVATE} folder with "
-                f"--truth, or score --split train"
+            published = (
+                "was never published by the competition"
+                if loading.load_manifest(rows[0], options.source).origin
+                else f"is hidden; name the suite's {PRIVATE} folder with --truth"
             )
+            raise SourceError(f"{suite.name}: the membership of {options.split} {published}, or score --split train")
         return {row["model_id"]: row["membership"] for row in rows}
     path = options.truth / "rows.parquet" if options.truth.is_dir() else options.truth
+    if not path.is_file():
+        raise FolderError(f"{path}: no such file; expected the truth of {suite.name} as its training wrote it")
     truth = {
         row["model_id"]: row
         for row in read_rows(path, PRIVATE_SCHEMA)

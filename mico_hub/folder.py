@@ -226,15 +226,24 @@ class SuiteFolder:
         secret: dict[str, dict[str, str]] = json.loads(self._keys_path.read_bytes())
         return Keys.from_hex(secret[f"model_{model_id}"])
 
-    def finish_model(self, model_id: int, measured: Measured) -> None:
-        """Marks a model whose checkpoint is written as done."""
-        atomic_write(self._partial(model_id), json.dumps(asdict(measured)).encode())
+    def finish_model(self, model_id: int, measured: Measured, source: str = "") -> None:
+        """Marks a model whose checkpoint is written as done.
 
-    def measured(self, suite: Suite, model_id: int) -> Measured | None:
-        """What was measured of a finished model; None where there is no whole checkpoint of it."""
+        Args:
+            model_id: Which.
+            measured: What is known of it.
+            source: What an imported model was made from, by content; with another one it counts as not done.
+        """
+        atomic_write(self._partial(model_id), json.dumps([asdict(measured), source]).encode())
+
+    def measured(self, suite: Suite, model_id: int, source: str = "") -> Measured | None:
+        """What was measured of a finished model; None where there is no whole checkpoint of it from that source."""
         try:
-            measured = Measured(**json.loads(self._partial(model_id).read_bytes()))
-        except FileNotFoundError:
+            values, made_from = json.loads(self._partial(model_id).read_bytes())
+            measured = Measured(**values)
+        except (FileNotFoundError, ValueError, TypeError):  # there is none, or it is none: the model is made again
+            return None
+        if made_from != source:
             return None
         path = self.checkpoint(suite, model_id)
         return measured if path.exists() and sha256_of(path) == measured.sha256 else None

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from mico_hub import sources
 from mico_hub.folder import Manifest
+from mico_hub.messages import listed
 from mico_hub.sources import Place, SourceError
 
 if TYPE_CHECKING:
@@ -19,9 +21,6 @@ if TYPE_CHECKING:
     from mico_hub.data import BaseDataset, Inputs
 
 Row = Mapping[str, Any]
-
-SHOWN = 10
-"""Failures that an error lists before it only counts them."""
 
 logger = logging.getLogger("mico_hub")
 
@@ -45,7 +44,7 @@ def load_suite(name: str, source: str | Path | None = None) -> datasets.DatasetD
         KeyError: No such suite; the message has the nearest names.
         SourceError: The suite is known, but is to be had nowhere.
     """
-    path, revision = sources.dataset(name) if source is None else sources.parse(source).dataset(name)
+    path, revision = sources.dataset(name) if source is None else sources.named(source, name).dataset(name)
     loaded: datasets.DatasetDict = datasets.load_dataset(path, name, revision=revision)
     return loaded
 
@@ -79,41 +78,40 @@ def fetch_checkpoint(row: Row, source: str | Path | None = None) -> Path:
             return place.checkpoint(row)
         except (OSError, SourceError) as error:
             tried.append(f"{place}: {error}")
+    known = f" with sha256 {row['sha256']}" if row["sha256"] else " (name the source that the row was loaded from)"
     raise SourceError(
-        f"{_name(row)}: expected {row['checkpoint']} with sha256 {row['sha256']}. "
-        f"Tried: {'; '.join(tried) or 'no source has the suite'}"
+        f"{_name(row)}: expected {row['checkpoint']}{known}. Tried: {'; '.join(tried) or 'no source has the suite'}"
     )
 
 
-def fetch_checkpoints(rows: Sequence[Row], source: str | Path | None = None) -> Iterator[Path]:
+def fetch_checkpoints(rows: Sequence[Row], source: str | Path | None = None) -> Iterator[tuple[Row, Path]]:
     """The checkpoints of rows of one suite, brought here several at once; those that are here stay as they are.
 
     Args:
         rows: Rows of one suite.
-        source: As for `load_model`; None: the first place that has the suite.
+        source: As for `load_model`.
 
     Yields:
-        A local safetensors file for each row, as they come.
+        Each row with its local safetensors file, as they come.
 
     Raises:
         SourceError: Some could not be had, though all were tried; the message lists them.
     """
-    if not rows:
-        return
-    place = next(_places(rows[0], source), None)
-    if place is None:
-        raise SourceError(f"{_name(rows[0])}: no source has the suite")
-    failed = []
-    for row, result in place.checkpoints(rows):
-        if isinstance(result, Exception):
-            failed.append(f"{_name(row)}: {result}")
-        else:
-            yield result
-    if failed:
-        more = [f"... and {len(failed) - SHOWN} more"] if len(failed) > SHOWN else []
-        raise SourceError(
-            "\n  ".join([f"{place}: {len(failed)} of {len(rows)} checkpoints failed", *failed[:SHOWN], *more])
-        )
+    missing, tried = list(rows), dict[str, list[str]]()
+    for place in _places(rows[0], source) if rows else ():
+        failed = []
+        for row, result in place.checkpoints(missing):
+            if isinstance(result, Exception):
+                failed.append(row)
+                tried.setdefault(_name(row), []).append(f"{result}")
+            else:
+                yield row, result
+        missing = failed
+        if not missing:
+            return
+    if missing:
+        lines = [f"{_name(row)}: {'; '.join(tried.get(_name(row), ['no source has the suite']))}" for row in missing]
+        raise SourceError(listed(f"{len(missing)} of {len(rows)} checkpoints failed", lines))
 
 
 def load_challenge(row: Row, source: str | Path | None = None, data: str | Path | None = None) -> Challenge:
@@ -147,14 +145,19 @@ def load_data(row: Row, source: str | Path | None = None, data: str | Path | Non
     base = load_base(manifest.suite.dataset, None if data is None else Path(data))
     if manifest.data_digest is None and DATASETS[base.name].labels_sha256 is not None:
         if base.note:  # the labels are in the official order, or it would not have been loaded
-            logger.warning("%s was trained on the official %s; this one: %s", row["suite"], base.name, base.note)
+            _warn_once(f"{row['suite']} was trained on the official {base.name}; this one: {base.note}")
     elif not base.official if manifest.data_digest is None else base.digest != manifest.data_digest:
         raise DataError(
-            f"{row['suite']} was trained on {base.name} with digest {manifest.data_digest or 'unknown'} "
+            f"{row['suite']} was trained on {base.name} with digest {manifest.data_digest or 'not known'} "
             f"({manifest.data_note or 'the official data set'}), got one with digest {base.digest} "
             f"({base.note or 'the official data set'}); its record indices mean other records there"
         )
     return base
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def load_manifest(row: Row, source: str | Path | None = None) -> Manifest:
@@ -173,10 +176,14 @@ def load_manifest(row: Row, source: str | Path | None = None) -> Manifest:
 
 
 def _places(row: Row, source: str | Path | None) -> Iterator[Place]:
-    if source is None:
-        yield from (place for place in sources.candidates(row["suite"]) if place.recognises(row["checkpoint"]))
-    else:
-        yield sources.parse(source)
+    if source is not None:
+        yield sources.named(source, row["suite"])
+        return
+    for place in sources.candidates(row["suite"]):
+        if place.recognises(row["checkpoint"]):
+            yield place
+            if row["sha256"] is None:
+                return  # nothing could tell whether another place has the same model
 
 
 def _name(row: Row) -> str:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from mico_hub.loading import load_model
+from mico_hub import checkpoint
+from mico_hub.loading import fetch_checkpoints
 from mico_hub.models import default_device, logits, to_device
 from mico_hub.splits import Indices
 
@@ -61,7 +62,7 @@ def compute(
     """Every signal of every model on every record.
 
     Args:
-        rows: Rows of a suite, M of them; their checkpoints are loaded one by one.
+        rows: Rows of a suite, M of them; their checkpoints are brought several at once and loaded one by one.
         records: R indices into the base dataset.
         data: The base dataset.
         source: Where the checkpoints are, as for `load_model`.
@@ -73,10 +74,13 @@ def compute(
     labels = data.labels[torch.from_numpy(records)].to(device)
     batches = [slice(start, start + BATCH) for start in range(0, len(records), BATCH)]
     inputs = [to_device(data.inputs(records[batch]), device) for batch in batches]
-    values: dict[str, list[npt.NDArray[np.float32]]] = {name: [] for name in SIGNALS}
-    for row in tqdm(list(rows), desc="signals", unit="model", leave=False):
-        network = load_model(row, source).to(device)
+    listed = list(rows)
+    position = {id(row): index for index, row in enumerate(listed)}
+    values = {name: np.empty((len(listed), len(records)), dtype=np.float32) for name in SIGNALS}
+    brought = fetch_checkpoints(listed, source)
+    for row, path in tqdm(brought, desc="signals", total=len(listed), unit="model", leave=False):
+        network = checkpoint.load(path).to(device)
         outputs = torch.cat([logits(network, batch) for batch in inputs])  # (R, classes)
         for name, signal in SIGNALS.items():
-            values[name].append(signal(outputs, labels).float().cpu().numpy())
-    return {name: np.stack(of_models) for name, of_models in values.items()}
+            values[name][position[id(row)]] = signal(outputs, labels).float().cpu().numpy()
+    return values

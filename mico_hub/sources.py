@@ -37,6 +37,10 @@ class SourceError(LookupError):
     """A suite or a file that no source has; the message lists the places tried."""
 
 
+class SettingError(ValueError):
+    """A value of MICO_HUB_DATASET that names nothing."""
+
+
 Row = Mapping[str, Any]
 
 
@@ -185,11 +189,32 @@ def parse(text: str | Path) -> Place:
     return original.parse(text) or Source.parse(text)
 
 
+def named(text: str | Path, suite: str) -> Place:
+    """The place that a user names for a suite.
+
+    Raises:
+        UnknownSuiteError: The place does not have it and the table does not know it.
+        SourceError: It is a folder or an archive without that suite; the message says what it has.
+        ValueError: The text names no place.
+        OSError: It cannot be read.
+    """
+    place = parse(text)
+    on_the_hub = isinstance(place, Source) and not isinstance(place.location, Path)
+    if on_the_hub or place.has(suite):  # a repository is asked by whoever reads from it
+        return place
+    get_suite(suite)
+    raise SourceError(
+        f"{suite} is not in {place}, which has {', '.join(place.suites()) or 'no suite'}. Expected a published folder "
+        f"with {suite}/suite.json (build_repo.py makes one of a suite folder), the competition's files as "
+        f"{suite}/SPLIT/model_N/ (perhaps below the track's folder), one of its archives[@md5], or org/name[@revision]"
+    )
+
+
 def configured() -> Place | None:
     """What MICO_HUB_DATASET names.
 
     Raises:
-        ValueError: It names neither a folder nor an archive nor a repository.
+        SettingError: It names neither a folder nor an archive nor a repository.
     """
     text = os.environ.get(DATASET_VARIABLE)
     if not text:
@@ -197,9 +222,9 @@ def configured() -> Place | None:
     try:
         place = parse(text)
     except (ValueError, OSError) as error:
-        raise ValueError(f"{DATASET_VARIABLE}: {error}") from error
+        raise SettingError(f"{DATASET_VARIABLE}: {error}") from error
     if isinstance(place, Source) and isinstance(place.location, Path) and not place.location.is_dir():
-        raise ValueError(f"{DATASET_VARIABLE}: expected a folder, {place.location} is none")
+        raise SettingError(f"{DATASET_VARIABLE}: expected a folder, {place.location} is none")
     return place
 
 
@@ -233,7 +258,8 @@ def _reading(source: Place) -> Iterator[None]:
         yield
     except OSError as error:
         raise SourceError(
-            f"{DATASET_VARIABLE}={source}: its card could not be read, so nobody knows what it has: {error}"
+            f"{DATASET_VARIABLE}={source}: {'its card' if isinstance(source, Source) else 'it'} could not be read, so "
+            f"nobody knows what it has: {error}"
         ) from error
 
 
@@ -273,7 +299,7 @@ def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
 
 
 def _state(source: Place | None) -> str:
-    return "not there" if source is None else f"{source}, which has {', '.join(source.suites()) or 'no suite'}"
+    return "none" if source is None else f"{source}, which has {', '.join(source.suites()) or 'no suite'}"
 
 
 def available() -> list[str]:

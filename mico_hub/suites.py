@@ -235,6 +235,8 @@ class UnknownSuiteError(KeyError):
     def __init__(self, name: str) -> None:
         near = get_close_matches(str(name), SUITES, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        if name in (of_track := tracks()):
+            hint = f" It is a track; its suites are {', '.join(suite.name for suite in of_track[name])}."
         self.message = f"unknown suite {name!r}.{hint} There are: {', '.join(SUITES)}"
         super().__init__(self.message)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from cards.render import dataset_card
 from mico_hub import repository
 from mico_hub.folder import PRIVATE, PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
 from mico_hub.original import OriginalError, parse
+from mico_hub.original.files import Files
 from mico_hub.original.release import RELEASES
 from upload_scripts.import_original import chosen_suites, find_files, import_suite
 
@@ -30,7 +32,13 @@ pytestmark = pytest.mark.usefixtures("fresh_cache")
 
 
 def imported(source: str, suite: str, root: Path) -> SuiteFolder:
-    return import_suite(find_files(suite, [source]), suite, root, partial=True)
+    return import_suite(files_of(suite, source), suite, root, partial=True)
+
+
+def files_of(suite: str, source: str) -> Files:
+    files = find_files(suite, [source])
+    assert files is not None
+    return files
 
 
 def run(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
@@ -69,11 +77,14 @@ def test_an_imported_suite_is_published_and_loaded_like_any_other(
 
     card = dataset_card(tmp_path / "mico")
     assert f"converted from purchase100.zip, md5 {named(PURCHASE)[-32:]}. 196 of 200 are missing there." in card
-    assert "converted from an extracted folder, which nothing was compared with." in card
+    assert re.search(
+        r"converted from an extracted folder \(sha256 over its small files [0-9a-f]{64}\)\. 196 of 200", card
+    )
     assert "target epsilon 4 at delta 1e-05" in card
     assert "Epsilon recomputed by the PRV accountant: 3.96. It is nominal: the batches were shuffled" in card
     assert "Epsilon recomputed by the PRV accountant: 3.93.\n" in card
     assert "12 trained models" in card
+    assert card.count("| 2/1/1 |") == 3
     assert "of the competition's models in its own order" in card
     assert "Epsilon and delta hold for" not in card  # that is for our own training
     assert str(tmp_path) not in card
@@ -89,7 +100,7 @@ def test_nothing_private_is_in_an_imported_folder(tmp_path: Path) -> None:
 
 
 def test_a_missing_model_stops_the_import_unless_it_is_accepted(tmp_path: Path) -> None:
-    files = find_files("purchase100_inf", [named(PURCHASE)])
+    files = files_of("purchase100_inf", named(PURCHASE))
     with pytest.raises(OriginalError, match=r"4 of 200 models; missing: model_2, model_3, .*Pass --partial"):
         import_suite(files, "purchase100_inf", tmp_path / "suite")
     assert not (tmp_path / "suite").exists()
@@ -98,7 +109,7 @@ def test_a_missing_model_stops_the_import_unless_it_is_accepted(tmp_path: Path) 
 def test_a_whole_suite_is_complete(tmp_path: Path) -> None:
     ids = {"train": list(range(100)), "dev": list(range(100, 150)), "final": list(range(150, 200))}
     extract(made("purchase100_lo", ids), tmp_path / "x")
-    folder = import_suite(find_files("purchase100_lo", [str(tmp_path / "x")]), "purchase100_lo", tmp_path / "suite")
+    folder = import_suite(files_of("purchase100_lo", str(tmp_path / "x")), "purchase100_lo", tmp_path / "suite")
     assert folder.manifest().missing == ()
     assert len(read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)) == 200
 
@@ -137,8 +148,7 @@ def test_each_suite_comes_from_the_first_source_that_has_it(tmp_path: Path) -> N
     extract(made("cifar10_lo"), tmp_path / "x")
     sources = [named(PURCHASE), str(tmp_path / "x")]
     assert str(find_files("cifar10_lo", sources)) == str(tmp_path / "x")
-    with pytest.raises(OriginalError, match="cifar10_hi is in none of: "):
-        find_files("cifar10_hi", sources)
+    assert find_files("cifar10_hi", sources) is None
     with pytest.raises(OriginalError, match=r"nonsense: expected an archive of the competition"):
         find_files("cifar10_hi", ["nonsense"])
 
@@ -149,6 +159,7 @@ def test_the_script_explains_bad_input(tmp_path: Path) -> None:
         (["purchase100_inf", "--source", str(PURCHASE)], "expected md5 67eba1f88d112932fe722fef85fb95fd, got "),
         (["purchase100_inf", "--source", "missing.zip"], "import_original: no archive "),
         (["purchase100_inf", "--source", named(PURCHASE)], "Pass --partial"),
+        (["sst2_hi", "--source", named(SST2), "--partial"], "import_original: sst2_hi is in none of: "),
         (["cifar10"], "szanella/MICO-CIFAR10 on the Hub: OfflineModeIsEnabled"),
     ):
         done = run(*arguments, cwd=tmp_path, HF_HUB_OFFLINE="1")
@@ -156,6 +167,29 @@ def test_the_script_explains_bad_input(tmp_path: Path) -> None:
         assert problem in done.stderr
         assert "Traceback" not in done.stderr
         assert list(tmp_path.iterdir()) == [] or [path.name for path in tmp_path.iterdir()] == ["cache"]
+
+
+def test_a_track_may_lack_suites_where_that_is_accepted(tmp_path: Path) -> None:
+    done = run("sst2", "--source", named(SST2), "--partial", cwd=tmp_path, HF_HUB_OFFLINE="1")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.splitlines() == [
+        "sst2_inf is in none of the sources",
+        "sst2_hi is in none of the sources",
+        f"sst2_lo: 4 models in {Path('suites/sst2_lo')}",
+    ]
+
+
+def test_changed_files_are_imported_again(tmp_path: Path) -> None:
+    extract(made("cifar10_lo"), tmp_path / "x")
+    first = imported(str(tmp_path / "x"), "cifar10_lo", tmp_path / "suite")
+    before = first.checkpoint(first.manifest().suite, 100).read_bytes()
+    weights = "cifar10/cifar10_lo/dev/model_100/model.pt"
+    extract({weights: made("cifar10_lo")[weights]}, tmp_path / "x")
+    imported(str(tmp_path / "x"), "cifar10_lo", tmp_path / "suite").verify()
+    assert first.checkpoint(first.manifest().suite, 100).read_bytes() != before
+    (tmp_path / "x/cifar10/cifar10_lo/dev/model_100/seed_challenge").write_text("7\n")
+    with pytest.raises(FolderError, match="holds another suite, or one from an extracted folder"):
+        imported(str(tmp_path / "x"), "cifar10_lo", tmp_path / "suite")
 
 
 def test_a_track_is_imported_from_the_hub(tmp_path: Path) -> None:

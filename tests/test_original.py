@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 import sys
 import time
@@ -25,7 +26,7 @@ from mico_hub.original.release import ARCHIVES, RELEASES, SUITE_NAMES, locate
 from mico_hub.original.rows import make_rows
 from mico_hub.sources import SourceError
 from mico_hub.splits import original_split
-from mico_hub.suites import SUITES
+from mico_hub.suites import SUITES, UnknownSuiteError
 
 Files = dict[str, bytes]
 
@@ -249,7 +250,7 @@ def test_the_manifest_tells_origin_noise_and_what_is_missing(here: Path, caplog:
     rows = mico_hub.load_suite("cifar10_hi", here / "x")["train"]
     assert "cifar10_hi: 4 of 200 models are in" in caplog.text
     manifest = mico_hub.load_manifest(rows[0], here / "x")
-    assert manifest.origin == "an extracted folder, which nothing was compared with"
+    assert re.fullmatch(r"an extracted folder \(sha256 over its small files [0-9a-f]{64}\)", manifest.origin)
     assert manifest.num_models == 4
     assert len(manifest.missing) == 196
     assert manifest.noise_multiplier == pytest.approx(0.69859, abs=1e-5)
@@ -300,7 +301,7 @@ def test_the_data_must_be_the_official_ones(
             assert mico_hub.load_data(row, here / "x") is base
             assert "cifar10_lo was trained on the official cifar10; this one: synthetic" in caplog.text
         else:
-            with pytest.raises(DataError, match="purchase100_lo was trained on purchase100 with digest unknown"):
+            with pytest.raises(DataError, match="purchase100_lo was trained on purchase100 with digest not known"):
                 mico_hub.load_data(row, here / "x")
 
 
@@ -332,7 +333,7 @@ def test_fetch_brings_checkpoints_and_goes_on_where_it_broke_off(
     arguments = ["fetch", "cifar10_lo", "--split", "train", "--source", str(here / "x")]
     assert cli.main(arguments) == 2
     problem = capsys.readouterr().err
-    assert "1 of 6 checkpoints failed" in problem
+    assert "mico-hub: 1 of 6 checkpoints failed\n" in problem
     assert "cifar10_lo/train/model_3: " in problem
     done = {path: path.stat().st_mtime_ns for path in fresh_cache.rglob("*.safetensors")}
     assert len(done) == 5
@@ -350,12 +351,66 @@ def test_a_folder_cannot_be_asked_for_a_revision(here: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("value", "problem"),
-    [("sst2_hi", "expected sst2_hi/SPLIT/model_N/seed_challenge"), ("digits_hi", "digits_hi")],
+    [
+        ("sst2_hi", r"sst2_hi is not in .*/x, which has cifar10_lo\. Expected a published folder"),
+        ("digits_hi", "digits_hi is not in"),
+        ("cifar10_ow", r"unknown suite 'cifar10_ow'\. Did you mean 'cifar10_lo'"),
+        ("cifar10", "unknown suite 'cifar10'.* It is a track; its suites are cifar10_inf, cifar10_hi, cifar10_lo"),
+        ("../../evil", "unknown suite"),
+    ],
 )
 def test_a_suite_that_is_not_there_is_said(value: str, problem: str, here: Path) -> None:
     extract(made("cifar10_lo"), here / "x")
-    with pytest.raises((OSError, OriginalError, KeyError), match=problem):
+    with pytest.raises((SourceError, UnknownSuiteError), match=problem):
         mico_hub.load_suite(value, here / "x")
+    assert cli.main(["fetch", value, "--source", str(here / "x")]) == 2
+    assert not (here / "cache" / "original-1" / "rows").exists()
+
+
+def test_a_folder_at_the_wrong_level_is_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    extract(made("cifar10_lo"), here / "x")
+    for source in (here / "x/cifar10/cifar10_lo", here / "x/cifar10/cifar10_lo/train", here, here / "nowhere"):
+        assert cli.main(["fetch", "cifar10_lo", "--source", str(source)]) == 2
+        problem = capsys.readouterr().err
+        assert "cifar10_lo is not in" in problem
+        assert "Expected a published folder with cifar10_lo/suite.json" in problem
+
+
+def test_a_row_from_files_is_not_loaded_from_elsewhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing could tell whether the Hub's model of that name is the same."""
+    extract(made("cifar10_lo"), here / "x")
+    monkeypatch.setenv("MICO_HUB_DATASET", str(here / "x"))
+    row = mico_hub.load_suite("cifar10_lo")["dev"][0]
+    (here / "x/cifar10/cifar10_lo/dev/model_100/model.pt").unlink()
+    with pytest.raises(SourceError, match=r"name the source that the row was loaded from\)\. Tried: [^;]*$"):
+        mico_hub.load_model(row)
+    (here / "x/cifar10/cifar10_lo/dev/model_100/model.pt").write_bytes(b"another size")
+    with pytest.raises(SourceError, match=r"expected 3,\d+,\d+ bytes, got 12"):
+        mico_hub.load_model(row)
+
+
+def test_a_hostile_checkpoint_keeps_no_other_from_being_fetched(here: Path) -> None:
+    extract(made("cifar10_lo", {"train": [0, 1, 2, 3], "dev": [], "final": []}), here / "x")
+    shared = torch.zeros(3)
+    torch.save({"a": shared, "b": shared}, here / "x/cifar10/cifar10_lo/train/model_2/model.pt")
+    rows = list(mico_hub.load_suite("cifar10_lo", here / "x")["train"])
+    brought: list[int] = []
+    with pytest.raises(SourceError, match=r"1 of 4 checkpoints failed\n.*train/model_2"):
+        brought.extend(row["model_id"] for row, _ in mico_hub.loading.fetch_checkpoints(rows, here / "x"))
+    assert sorted(brought) == [0, 1, 3]
+    assert len(list(mico_hub.loading.fetch_checkpoints(rows[:2] * 2, here / "x"))) == 4  # rows may come twice
+
+
+def test_a_checkpoint_follows_its_configuration(here: Path) -> None:
+    extract(members(SST2), here / "x")
+    row = mico_hub.load_suite("sst2_lo", here / "x")["dev"][0]
+    config = here / "x/sst2/sst2_lo/dev/model_100/config.json"
+    heads = []
+    for number in (2, 4):
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"num_attention_heads": number}))
+        config_of: Any = mico_hub.load_model(row, here / "x").config
+        heads.append(config_of.num_attention_heads)
+    assert heads == [2, 4]
 
 
 def test_offline_and_unknown_the_suite_is_nowhere() -> None:
@@ -479,7 +534,7 @@ def test_a_commit_is_looked_up_once_and_may_be_named(hub: LoopbackHub, tmp_path:
     assert printed(run_client(code, environment(hub, tmp_path), tmp_path)) == [100]
     more = on_the_hub(made("cifar10_lo", {"train": [0], "dev": [100, 101], "final": [150]}), "cifar10")
     new = hub.add("dataset", repository, more)
-    assert (tmp_path / "cache/original/szanella--MICO-CIFAR10/main").read_text() == f"{old}\n"
+    assert (tmp_path / "cache/original-1/szanella--MICO-CIFAR10/main").read_text() == f"{old}\n"
     assert printed(run_client(code, environment(hub, tmp_path), tmp_path)) == [100]
     assert printed(run_client(code, environment(hub, tmp_path, REVISION="main"), tmp_path)) == [100, 101]
     pinned = environment(hub, tmp_path, MICO_HUB_DATASET=f"{repository}@{new}")
@@ -487,6 +542,10 @@ def test_a_commit_is_looked_up_once_and_may_be_named(hub: LoopbackHub, tmp_path:
     unknown = run_client(code, environment(hub, tmp_path, REVISION="v9"), tmp_path)
     assert unknown.returncode != 0
     assert "RevisionNotFoundError" in unknown.stderr
+    asked = len(hub.requests)
+    offline = environment(hub, tmp_path, REVISION="main", HF_HUB_OFFLINE="1")
+    assert printed(run_client(code, offline, tmp_path)) == [100, 101]  # what main was when it was last looked up
+    assert len(hub.requests) == asked
 
 
 def test_a_file_with_another_sha256_is_refused_and_not_kept(hub: LoopbackHub, tmp_path: Path) -> None:
@@ -495,7 +554,7 @@ def test_a_file_with_another_sha256_is_refused_and_not_kept(hub: LoopbackHub, tm
         row = datasets.load_dataset("mico", "cifar10_lo", split="dev")[0]
         try:
             mico_hub.load_model(row | {"sha256": "0" * 64})
-        except mico_hub.checkpoint.CheckpointError as error:
+        except mico_hub.sources.SourceError as error:
             print(error)
         print(type(mico_hub.load_model(row)).__name__)
     """
@@ -527,7 +586,7 @@ def test_a_private_or_missing_repository_is_said_in_one_message(tmp_path: Path) 
             tmp_path,
         )
     assert done.returncode == 2
-    assert done.stderr.startswith("mico-hub: cifar10_lo was found nowhere. Looked in: ./mico (not there);")
+    assert done.stderr.startswith("mico-hub: cifar10_lo was found nowhere. Looked in: ./mico (none);")
     assert "szanella/MICO-CIFAR10 on the Hub" in done.stderr
     assert "RepositoryNotFoundError" in done.stderr
 

@@ -55,7 +55,7 @@ def test_nothing_unpacked_is_left_behind(tmp_path: Path, fresh_cache: Path) -> N
 
     ((_, problem),) = archive.each([location], fail)
     assert str(problem) == "no"
-    assert not list((fresh_cache / "original" / "unpacked").iterdir())
+    assert not list((fresh_cache / "original-1" / "unpacked").iterdir())
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
@@ -84,7 +84,7 @@ def with_tar_member(path: Path, info: tarfile.TarInfo) -> Path:
 def test_links_and_devices_in_a_tar_are_refused(kind: bytes, tmp_path: Path) -> None:
     info = tarfile.TarInfo(f"{FOLDER}/seed_training")
     info.type, info.linkname = kind, "/etc/passwd"
-    with pytest.raises(OriginalError, match=r"'.*/seed_training' is a link, a device or encrypted"):
+    with pytest.raises(OriginalError, match=r"'.*/seed_training' is a link, a device, encrypted or packed"):
         opened(with_tar_member(tmp_path / "a.tar.gz", info))
 
 
@@ -94,8 +94,60 @@ def test_a_link_in_a_zip_is_refused(tmp_path: Path) -> None:
         info = zipfile.ZipInfo(f"{FOLDER}/seed_training")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, "/etc/passwd")
-    with pytest.raises(OriginalError, match=r"'.*/seed_training' is a link, a device or encrypted"):
+    with pytest.raises(OriginalError, match=r"'.*/seed_training' is a link, a device, encrypted or packed"):
         opened(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_packing_that_cannot_be_read_in_bounds_is_refused(method: int, tmp_path: Path) -> None:
+    path = zipped(GOOD, tmp_path / "a.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(f"{FOLDER}/seed_training", bytes(1000), method)
+    with pytest.raises(OriginalError, match=r"'.*/seed_training' is a link, .* packed otherwise than by deflate"):
+        opened(path)
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_names_may_begin_with_the_folder_itself(pack: Callable[..., Path], tmp_path: Path) -> None:
+    archive = opened(pack({f"./{name}": content for name, content in GOOD.items()}, tmp_path / "a"))
+    assert len(archive.listing("cifar10_lo")) == 2
+
+
+def test_a_large_extended_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    info = tarfile.TarInfo("small")
+    info.pax_headers = {"comment": random.Random(0).randbytes(100_000).hex()}
+    with tarfile.open(path, "w:gz", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info)
+    with pytest.raises(OriginalError, match=r"damaged or truncated one \(ReadError: a header of 200,"):
+        opened(path)
+
+
+def test_one_damaged_member_keeps_no_other_from_being_read(tmp_path: Path) -> None:
+    names = [f"{FOLDER}/model.pt", f"{FOLDER.replace('_0', '_1')}/model.pt"]
+    path = zipped({name: random.Random(0).randbytes(50_000) for name in names}, tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    content[5_000] ^= 255
+    path.write_bytes(content)
+    archive = opened(path)
+    wanted = [entry.location for entry in archive.listing("cifar10_lo")]
+    results = dict(archive.each(wanted, lambda _, found: found.stat().st_size))
+    assert {location.model_id: type(result).__name__ for location, result in results.items()} == {
+        0: "OriginalError",
+        1: "int",
+    }
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, fresh_cache: Path) -> None:
+    left = fresh_cache / "original-1" / "unpacked" / "tmpleft"
+    left.mkdir(parents=True)
+    (left / "model.pt").write_bytes(b"half")
+    left.with_suffix(".lock").touch()
+    archive = opened(zipped(GOOD, tmp_path / "a.zip"))
+    location = locate(f"{FOLDER}/model.pt")
+    assert location is not None
+    list(archive.each([location], lambda _, path: path))
+    assert not left.exists()
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
@@ -152,7 +204,8 @@ def test_an_archive_of_the_competitions_name_must_be_the_competitions(tmp_path: 
         Archive(PURCHASE).listing("purchase100_inf")
     unknown = zipped(GOOD, tmp_path / "mine.zip")
     with pytest.raises(
-        OriginalError, match=r"expected one of the competition's archives \(cifar10.zip, .*mine.zip@MD5"
+        OriginalError,
+        match=r"expected one of the competition's archives under its own name \(cifar10.zip, .*mine.zip@MD5",
     ):
         original.parse(str(unknown))
     with pytest.raises(FileNotFoundError, match="no archive"):

@@ -106,8 +106,11 @@ def test_a_pickle_that_wants_to_run_something_does_not(wrap: Callable[[Evil], by
         ([torch.zeros(2)], "expected named tensors, got list"),
         ({"mlp.0.weight": 3}, "expected named tensors, got 'mlp.0.weight': int"),
         ({1: torch.zeros(2)}, "expected named tensors, got 1: Tensor"),
-        ({"a": torch.zeros(2, 2).to_sparse()}, "a: expected a plain tensor, got torch.sparse_coo"),
+        ({"a": torch.zeros(2, 2).to_sparse()}, "one that names .*torch._utils _rebuild_sparse_tensor"),
         ({"a": torch.zeros(1).expand(1 << 40)}, r"a: expected \(1099511627776,\) values, got a view that repeats some"),
+        ({"a": bytearray(5)}, "one that names __builtin__ bytearray"),
+        ({"a": torch.zeros(2, device="meta")}, "one that names .*torch._utils _rebuild_meta_tensor_no_storage"),
+        (dict.fromkeys("ab", torch.zeros(2)), "expected each tensor to have its own bytes, got some that share them"),
         ({"a": torch.zeros(2), "_module.a": torch.zeros(2)}, "expected each key once, got a twice"),
     ],
 )
@@ -128,8 +131,13 @@ def test_a_compressed_checkpoint_is_a_bomb(tmp_path: Path) -> None:
     with zipfile.ZipFile(io.BytesIO(ZIPPED)) as source, zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as target:
         for info in source.infolist():
             target.writestr(info.filename, source.read(info))
-    with pytest.raises(CheckpointError, match="which is not compressed"):
+    with pytest.raises(CheckpointError, match="expected it not to be compressed"):
         converted(content.getvalue(), tmp_path)
+
+
+def test_a_second_directory_that_only_torch_would_see_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="expected nothing before or after the archive"):
+        converted(bytes(100) + ZIPPED, tmp_path)
 
 
 def test_all_differences_from_the_network_are_listed(tmp_path: Path) -> None:
@@ -150,9 +158,13 @@ def test_all_differences_from_the_network_are_listed(tmp_path: Path) -> None:
         (b"[]", "to be an object, got list"),
         (b"{", "to be JSON"),
         ({"model_type": "bert", "hidden_act": "relu"}, "model_type: expected 'roberta', got 'bert'; hidden_act: expec"),
-        ({"num_hidden_layers": 10**9}, "num_hidden_layers: expected int from 0 to 1,048,576, got 1000000000"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers: expected int from 1 to 1,048,576, got 1000000000"),
         ({"num_hidden_layers": 5_000}, "num_hidden_layers: expected at most 100, got 5000"),
-        ({"hidden_size": "64"}, "hidden_size: expected int from 0 to 1,048,576, got '64'"),
+        ({"hidden_size": "64"}, "hidden_size: expected int from 1 to 1,048,576, got '64'"),
+        ({"num_attention_heads": 0}, "num_attention_heads: expected int from 1 to"),
+        ({"num_attention_heads": 3}, "num_attention_heads: expected a divisor of hidden_size 64, got 3"),
+        ({"pad_token_id": 99}, "pad_token_id: expected less than 80, got 99"),
+        (b"[" * 60_000, "to be JSON"),
         ({"hidden_size": 128}, r"does not fit the network 'roberta': .*expected \(1000, 128\)"),
     ],
 )

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from builders.build import build
 from mico_hub.folder import FolderError
+from mico_hub.repository import suites_in
 
 
 def main() -> int:
@@ -24,7 +25,10 @@ def main() -> int:
     except (FolderError, OSError) as error:
         sys.stderr.write(f"build_repo: {error}\n")
         return 2
-    sys.stdout.write(f"{options.out} holds {len(options.suites)} new suites\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("\nbuild_repo: interrupted; the same command makes it whole\n")
+        return 130
+    sys.stdout.write(f"{options.out} holds {', '.join(manifest.suite.name for manifest in suites_in(options.out))}\n")
     return 0
 
 

@@ -2,10 +2,12 @@
 
 python upload_scripts/import_original.py cifar10                             a track, from the Hub
 python upload_scripts/import_original.py sst2_lo --source sst2_lo.tar.gz     a suite, from an archive
+python upload_scripts/import_original.py sst2 --source sst2_lo.tar.gz --source sst2_hi.tar.gz --source sst2_inf.tar.gz
 python upload_scripts/import_original.py ddp --source ~/mico                 from a folder with ddp/cifar10_ddp/...
 """
 
 import argparse
+import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from mico_hub import original
-from mico_hub.checkpoint import CheckpointError
 from mico_hub.disclosure import Measured, Row
 from mico_hub.folder import FolderError, SuiteFolder, checkpoint_path
 from mico_hub.original.files import Files, raise_problems
@@ -37,7 +38,6 @@ def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) 
         FolderError: The folder holds something else.
         OriginalError: The files are not the competition's, or models are missing; nothing was written then.
         OSError: Some files could not be had; the others are kept.
-        CheckpointError: As OriginalError, of checkpoints.
     """
     folder = SuiteFolder(root)
     manifest, rows = make_rows(files, name)
@@ -54,15 +54,20 @@ def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) 
         raise FolderError(f"{root} holds another suite, or one from {folder.manifest().origin or 'a training'}")
 
     def convert(location: Location, path: Path) -> Measured:
-        out = folder.checkpoint(suite, location.model_id)
-        sha256, size = original.convert_checkpoint(files, location, path, by_location[location]["sha256"], out)
+        row, out = by_location[location], folder.checkpoint(suite, location.model_id)
+        sha256, size = original.convert_checkpoint(files, location, path, row["sha256"], row["num_bytes"], out)
         named = checkpoint_path(suite, location.model_id)
         measured = Measured(named, sha256, size, accuracy=None, epsilon=None, delta=None)
-        folder.finish_model(location.model_id, measured)
+        folder.finish_model(location.model_id, measured, made_from(location))
         return measured
 
+    def made_from(location: Location) -> str:
+        configuration = original.read_configuration(files, location) or b""
+        return f"{files.key(location)} {hashlib.sha256(configuration).hexdigest()}"
+
     by_location = {location: row for row in rows if (location := locate(row["checkpoint"])) is not None}
-    kept = {location: folder.measured(suite, location.model_id) for location in by_location}
+    original.bring_configurations(files, by_location)
+    kept = {location: folder.measured(suite, location.model_id, made_from(location)) for location in by_location}
     done = {location: measured for location, measured in kept.items() if measured is not None}
     missing = [location for location in by_location if location not in done]
     problems: dict[Location, Exception] = {}
@@ -100,11 +105,11 @@ def chosen_suites(names: Sequence[str]) -> list[str]:
     return [name for name in original.SUITE_NAMES if name in wanted]
 
 
-def find_files(suite: str, sources: Sequence[str]) -> Files:
-    """The first of the sources that has the suite; without any, the competition's repository on the Hub.
+def find_files(suite: str, sources: Sequence[str]) -> Files | None:
+    """The first of the sources that has the suite, or None; without any, the competition's repository on the Hub.
 
     Raises:
-        OriginalError: A source is none, or none has it.
+        OriginalError: A source is none.
         OSError: A source is not there.
     """
     if not sources:
@@ -120,7 +125,7 @@ def find_files(suite: str, sources: Sequence[str]) -> Files:
             )
         if place.has(suite):
             return place.files
-    raise original.OriginalError(f"{suite} is in none of: {', '.join(sources)}")
+    return None
 
 
 def main() -> int:
@@ -135,13 +140,19 @@ def main() -> int:
         "repositories on the Hub)",
     )
     parser.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
-    parser.add_argument("--partial", action="store_true", help="import a suite though models of it are missing")
+    parser.add_argument("--partial", action="store_true", help="accept that models, or suites of a track, are missing")
     options = parser.parse_args()
     try:
         for name in chosen_suites(options.names):
-            folder = import_suite(find_files(name, options.source), name, options.out / name, partial=options.partial)
-            sys.stdout.write(f"{name} is complete in {folder.root}\n")
-    except (CheckpointError, FolderError, original.OriginalError, OSError) as error:
+            files = find_files(name, options.source)
+            if files is None and options.partial and name not in options.names:
+                sys.stdout.write(f"{name} is in none of the sources\n")
+                continue
+            if files is None:
+                raise original.OriginalError(f"{name} is in none of: {', '.join(options.source)}")
+            folder = import_suite(files, name, options.out / name, partial=options.partial)
+            sys.stdout.write(f"{name}: {folder.manifest().num_models} models in {folder.root}\n")
+    except (FolderError, original.OriginalError, OSError) as error:
         sys.stderr.write(f"import_original: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from mico_hub import signals
 from mico_hub.attacks import lira, loss
-from mico_hub.attacks.base import Attack, FloatArray, Points
+from mico_hub.attacks.base import Attack, FloatArray, Points, TooFewShadowsError
 from mico_hub.loading import load_data
 from mico_hub.splits import Indices
 
@@ -107,4 +107,4 @@ def _shadow_rows(rows: list[Row]) -> list[Row]:
     return rows
 
 
-__all__ = ["ATTACKS", "Attack", "Points", "attack", "to_predictions"]
+__all__ = ["ATTACKS", "Attack", "Points", "TooFewShadowsError", "attack", "to_predictions"]

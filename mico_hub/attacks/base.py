@@ -9,6 +9,10 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 
 
+class TooFewShadowsError(ValueError):
+    """An attack that has not enough shadow models to fit anything."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
     """One target's challenge points: P records, and what S shadow models say of them."""

@@ -12,7 +12,7 @@ import logging
 import numpy as np
 import numpy.typing as npt
 
-from mico_hub.attacks.base import Attack, FloatArray, Points
+from mico_hub.attacks.base import Attack, FloatArray, Points, TooFewShadowsError
 
 FEWEST = 2  # shadow models on a side for a variance of its own
 
@@ -23,7 +23,8 @@ def score(points: Points) -> FloatArray:
     """The log-likelihood ratio, (P,). Source: Carlini et al. 2022, algorithm 1.
 
     Raises:
-        ValueError: Over all points together there are fewer than two IN or fewer than two OUT values more than records.
+        TooFewShadowsError: Over all points together there are fewer than two IN or fewer than two OUT values more than
+            records.
     """
     few = (np.minimum(points.member.sum(axis=0), (~points.member).sum(axis=0)) < FEWEST).sum()
     if few:
@@ -46,7 +47,10 @@ def normal(values: FloatArray, chosen: npt.NDArray[np.bool_]) -> tuple[FloatArra
     counts = chosen.sum(axis=0)  # (P,)
     sums = np.where(chosen, values, 0.0).sum(axis=0)
     if counts.sum() - np.count_nonzero(counts) < 1:
-        raise ValueError(f"expected shadow models to fit, got at most {counts.max(initial=0)} for any record")
+        raise TooFewShadowsError(
+            f"expected shadow models to fit, got at most {counts.max(initial=0)} that were, or were not, trained on "
+            f"any record; at least {FEWEST} are needed"
+        )
     means = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
     squares = np.where(chosen, (values - means) ** 2, 0.0).sum(axis=0)
     pooled = squares.sum() / np.maximum(counts - 1, 0).sum()

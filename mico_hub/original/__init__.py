@@ -9,7 +9,14 @@ place.py     all of it as a place that suites are read from
 """
 
 from mico_hub.original.files import OriginalError
-from mico_hub.original.place import Original, convert_checkpoint, parse, published_by_the_competition
+from mico_hub.original.place import (
+    Original,
+    bring_configurations,
+    convert_checkpoint,
+    parse,
+    published_by_the_competition,
+    read_configuration,
+)
 from mico_hub.original.release import RELEASES, SUITE_NAMES, recomputed_epsilon
 
 __all__ = [
@@ -17,8 +24,10 @@ __all__ = [
     "SUITE_NAMES",
     "Original",
     "OriginalError",
+    "bring_configurations",
     "convert_checkpoint",
     "parse",
     "published_by_the_competition",
+    "read_configuration",
     "recomputed_epsilon",
 ]

@@ -16,16 +16,17 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, TypeVar
 
+from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from mico_hub.cache import atomic_write, cache_dir
-from mico_hub.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, Files, OriginalError, bounded
+from mico_hub.cache import atomic_write
+from mico_hub.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, Files, OriginalError, bounded, home, identity
 from mico_hub.original.release import ARCHIVES, CHECKPOINTS, Location, locate
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ class Member:
 
     name: str
     size: int  # bytes, as the archive claims
-    harmless: bool  # a regular, unencrypted file
+    harmless: bool  # a regular file, neither encrypted nor packed so that reading it cannot be bounded
     open: Callable[[], IO[bytes]]
 
 
@@ -72,15 +73,14 @@ class Archive(Files):
         self.md5 = (md5 or ARCHIVES.get(path.name, "")).lower()
         if not re.fullmatch("[0-9a-f]{32}", self.md5):
             raise OriginalError(
-                f"{path}: expected one of the competition's archives ({', '.join(ARCHIVES)}); "
+                f"{path}: expected one of the competition's archives under its own name ({', '.join(ARCHIVES)}); "
                 f"for another one name its md5: {path.name}@MD5"
             )
 
     def __str__(self) -> str:
         return str(self.path)
 
-    @property
-    def origin(self) -> str:
+    def origin(self, suite: str) -> str:
         """File name and md5."""
         return f"{self.path.name}, md5 {self.md5}"
 
@@ -117,26 +117,29 @@ class Archive(Files):
             yield location, FileNotFoundError(f"{self.path} has no {location.path}")
         if not wanted:
             return
-        unpacked = cache_dir() / "original" / "unpacked"
-        unpacked.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=unpacked) as folder:
-            for member in self._members():
-                found = locate(member.name)
-                if found is None or found not in wanted:
-                    continue
-                wanted.discard(found)
-                path = Path(folder, found.file)
-                with self._reading(), member.open() as source, path.open("wb") as target:
-                    shutil.copyfileobj(source, target, 1 << 20)
-                result: T | Exception
-                try:
-                    result = use(found, path)
-                except (OSError, ValueError) as error:
-                    result = error
-                path.unlink()
-                yield found, result
-                if not wanted:
-                    return
+        with _temporary_folder(home() / "unpacked") as folder:
+            try:
+                for member in self._members():
+                    found = locate(member.name)
+                    if found is None or found not in wanted:
+                        continue
+                    wanted.discard(found)
+                    yield found, self._used(member, folder / found.file, partial(use, found))
+                    if not wanted:
+                        return
+            except OriginalError as error:  # the archive cannot be read any further
+                for location in wanted:
+                    yield location, error
+
+    def _used(self, member: Member, path: Path, use: Callable[[Path], T]) -> T | Exception:
+        try:
+            with self._reading(), member.open() as source, path.open("wb") as target:
+                shutil.copyfileobj(source, target, 1 << 20)
+            return use(path)
+        except (OSError, ValueError) as error:
+            return error
+        finally:
+            path.unlink(missing_ok=True)
 
     @cached_property
     def _index(self) -> dict[Location, tuple[int, bytes]]:
@@ -146,7 +149,7 @@ class Archive(Files):
             OriginalError: The archive is another one, damaged, or not to be trusted.
         """
         self._check_md5()
-        kept = cache_dir() / "original" / "archives" / f"{self.md5}.json"
+        kept = home() / "archives" / f"{self.md5}.json"
         if kept.is_file():
             found = ((locate(path), size, content) for path, size, content in json.loads(kept.read_bytes()))
             return {location: (size, content.encode("latin1")) for location, size, content in found if location}
@@ -181,18 +184,19 @@ class Archive(Files):
         if pure.is_absolute() or ".." in pure.parts or "\\" in member.name or ":" in member.name.split("/", 1)[0]:
             return f"{member.name!r} leads outside"
         if not member.harmless:
-            return f"{member.name!r} is a link, a device or encrypted"
+            return f"{member.name!r} is a link, a device, encrypted or packed otherwise than by deflate"
         if member.name in names:
             return f"{member.name!r} comes twice"
         if len(names) >= MOST_MEMBERS:
             return f"{member.name!r} is one of more than {MOST_MEMBERS:,}"
-        if member.size > CHECKPOINT_BYTES:
+        if not 0 <= member.size <= CHECKPOINT_BYTES:
             return f"{member.name!r} claims {member.size:,} bytes; expected at most {CHECKPOINT_BYTES:,}"
         return ""
 
     def _members(self) -> Iterator[Member]:
         """The files in the archive; folders are passed over."""
-        walk = self._zip_members if zipfile.is_zipfile(self.path) else self._tar_members
+        with self.path.open("rb") as file:
+            walk = self._zip_members if file.read(2) == b"PK" else self._tar_members
         with self._reading():
             yield from walk()
 
@@ -203,20 +207,27 @@ class Archive(Files):
                 raise self._expands()
             for info in infos:
                 kind = stat.S_IFMT(info.external_attr >> 16)
-                harmless = kind in (0, stat.S_IFREG) and not info.flag_bits & 1
-                yield Member(info.filename, info.file_size, harmless, partial(archive.open, info))
+                bounded_reads = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+                harmless = kind in (0, stat.S_IFREG) and not info.flag_bits & 1 and bounded_reads
+                yield Member(info.filename.removeprefix("./"), info.file_size, harmless, partial(archive.open, info))
 
     def _tar_members(self) -> Iterator[Member]:
         with (
             self.path.open("rb") as file,
             _progress(file, f"reading {self.path.name}", self.path.stat().st_size) as packed,
             gzip.GzipFile(fileobj=packed) as unpacked,
-            tarfile.open(None, "r|", _Bounded(unpacked, self._most_bytes, self._expands)) as archive,
+            tarfile.open(
+                None, "r|", _Bounded(unpacked, self._most_bytes, self._expands), tarinfo=_SmallHeaders
+            ) as archive,
         ):
-            for info in archive:
+            for number, info in enumerate(iter(partial(_next, archive), None)):
+                archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
+                if number >= MOST_MEMBERS:
+                    raise OriginalError(f"{self.path} is refused: it has more than {MOST_MEMBERS:,} members")
                 if not info.isdir():
                     harmless = info.isreg() and not info.issparse()
-                    yield Member(info.name, info.size, harmless, partial(_extract, archive, info))
+                    name = info.name.removeprefix("./")
+                    yield Member(name, info.size, harmless, partial(_extract, archive, info))
 
     @property
     def _most_bytes(self) -> int:
@@ -240,8 +251,8 @@ class Archive(Files):
     def _check_md5(self) -> None:
         """Compares the whole file's md5, once for a file of that size and time."""
         state = self.path.stat()
-        known = hashlib.sha256(f"{self.path.resolve()}\n{state.st_size}\n{state.st_mtime_ns}".encode()).hexdigest()
-        kept = cache_dir() / "original" / "md5" / known
+        known = hashlib.sha256(f"{self.path.resolve()}\n{identity(state)}".encode()).hexdigest()
+        kept = home() / "md5" / known
         found = kept.read_text() if kept.is_file() else None
         if found is None:
             with self.path.open("rb") as file, _progress(file, f"md5 of {self.path.name}", state.st_size) as watched:
@@ -252,8 +263,8 @@ class Archive(Files):
             atomic_write(kept, found.encode())
         if found != self.md5:
             raise OriginalError(
-                f"{self.path}: expected md5 {self.md5}, got {found} over {state.st_size:,} bytes: another archive, or "
-                f"a download that broke off; download it again"
+                f"{self.path}: expected md5 {self.md5}, got {found} over {state.st_size:,} bytes: a download that "
+                f"broke off, so download it again; or another archive, so name it {self.path.name}@{found}"
             )
 
 
@@ -272,6 +283,47 @@ class _Bounded(io.BufferedIOBase):
         return content
 
 
+class _SmallHeaders(tarfile.TarInfo):
+    """Headers that carry further headers as their content, which tarfile reads whole: these must be small."""
+
+    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        return self._bounded("_proc_pax", archive)
+
+    def _proc_gnulong(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        return self._bounded("_proc_gnulong", archive)
+
+    def _bounded(self, method: str, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.size > SMALL_BYTES:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        info: tarfile.TarInfo = getattr(super(), method)(archive)  # typeshed does not know them
+        return info
+
+
+def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+    try:
+        return archive.next()
+    except ValueError as error:  # of numbers in extended headers
+        raise tarfile.ReadError(f"bad header: {error}") from error
+
+
+@contextmanager
+def _temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder that is removed in the end; those that killed processes left are removed first."""
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.glob("*.lock"):
+        with suppress(Timeout), FileLock(left, timeout=0):
+            shutil.rmtree(left.with_suffix(""), ignore_errors=True)
+            left.unlink(missing_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent))
+    lock = folder.with_suffix(".lock")
+    with FileLock(lock):
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    lock.unlink(missing_ok=True)
+
+
 def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     file = archive.extractfile(info)
     if file is None:
@@ -285,6 +337,14 @@ def _progress(file: BinaryIO, what: str, size: int) -> AbstractContextManager[An
 
 
 def split_md5(text: str) -> tuple[str, str | None]:
-    """`cifar10.zip@MD5` -> (path, md5 or None)."""
+    """`cifar10.zip@MD5` -> (path, md5 or None).
+
+    Raises:
+        OriginalError: What follows an archive's name and an @ is no md5.
+    """
     path, at, md5 = text.rpartition("@")
-    return (path, md5) if at and re.fullmatch("[0-9a-fA-F]{32}", md5) else (text, None)
+    if not at or not path.endswith(SUFFIXES):
+        return text, None
+    if not re.fullmatch("[0-9a-fA-F]{32}", md5):
+        raise OriginalError(f"{text}: expected an md5 of 32 hexadecimal digits after the @, got {md5!r}")
+    return path, md5

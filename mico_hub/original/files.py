@@ -5,14 +5,16 @@ All three are read by the paths of the repository on the Hub (`release.Location.
 
 import hashlib
 import logging
+import os
 import re
-import time
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+from urllib.parse import quote
 
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
@@ -22,7 +24,8 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from tqdm import tqdm
 
 from mico_hub.cache import atomic_write, cache_dir
-from mico_hub.original.release import RELEASES, Location, locate
+from mico_hub.messages import listed
+from mico_hub.original.release import CHECKPOINTS, RELEASES, Location, locate
 from mico_hub.suites import SPLITS, SUITES
 
 T = TypeVar("T")
@@ -32,9 +35,13 @@ SMALL_BYTES = 1 << 16
 CHECKPOINT_BYTES = 1 << 30
 """No checkpoint is larger (roberta-base takes 500 MB)."""
 
+FORMAT = 1
+"""Of what is kept in the cache; another number, and it is made anew."""
+
 AT_ONCE = 16  # small files fetched side by side
 CHECKPOINTS_AT_ONCE = 4
 ATTEMPTS = 6  # at a request that fails; half a second to wait after the first, twice as long after each further one
+ATTEMPTS_AT_CHECKPOINTS = 3  # the client itself tries each several times
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 600
 ATTEMPTS_TO_REACH = 3  # at the first request of all: without a network nobody should wait long to hear so
@@ -44,6 +51,19 @@ logger = logging.getLogger("mico_hub")
 
 class OriginalError(ValueError):
     """Files that are not the competition's; the message lists all problems."""
+
+
+class StoppedError(OSError):
+    """A request that is not made again, since nobody waits for it any more."""
+
+
+_worker = threading.local()
+"""Of a thread of `_side_by_side`: `stop`, an event that is set once nobody waits for it."""
+
+
+def home() -> Path:
+    """The folder in the cache for all that is made of the competition's files."""
+    return cache_dir() / f"original-{FORMAT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +78,17 @@ class Entry:
 class Files(ABC):
     """One place with files of the competition."""
 
-    @property
     @abstractmethod
-    def origin(self) -> str:
-        """What to call it in public: no path of this machine."""
+    def origin(self, suite: str) -> str:
+        """What to call it in public: no path of this machine.
+
+        Raises:
+            OSError: The place cannot be read.
+        """
 
     @abstractmethod
     def has(self, suite: str) -> bool:
         """Whether it holds files of that suite; a repository is not asked but taken at its name."""
-
-    def reachable(self) -> bool:
-        """Whether it can be asked at all, or is known well enough not to need it."""
-        return True
 
     @abstractmethod
     def listing(self, suite: str) -> list[Entry]:
@@ -135,10 +154,15 @@ class Folder(Files):
     def __str__(self) -> str:
         return str(self.root)
 
-    @property
-    def origin(self) -> str:
-        """Does not name the folder: its path is this machine's."""
-        return "an extracted folder, which nothing was compared with"
+    def origin(self, suite: str) -> str:
+        """By the content of the small files; does not name the folder, whose path is this machine's."""
+        small = sorted(
+            (entry.location for entry in self.listing(suite) if entry.location.file not in CHECKPOINTS),
+            key=lambda location: location.path,
+        )
+        contents = self.read(small)
+        digest = _digest(f"{location.path} {contents[location]!r}" for location in small)
+        return f"an extracted folder (sha256 over its small files {digest})"
 
     def _suite(self, suite: str) -> Path | None:
         places = (self.root / suite, self.root / SUITES[suite].track / suite)
@@ -168,7 +192,7 @@ class Folder(Files):
         """Over path, size and time of last change."""
         path = self._path(location)
         state = path.stat()
-        return _digest([str(path), str(state.st_size), str(state.st_mtime_ns)])
+        return _digest([str(path), identity(state)])
 
     def _path(self, location: Location) -> Path:
         base = self._suite(location.suite)
@@ -206,14 +230,13 @@ class Hub(Files):
     def __str__(self) -> str:
         return self.repository + (f"@{self.revision}" if self.revision else "") + " on the Hub"
 
-    @property
-    def origin(self) -> str:
+    def origin(self, suite: str) -> str:
         """Repository and commit."""
         return f"{self.repository}@{self.commit}"
 
     @property
     def _folder(self) -> Path:
-        return cache_dir() / "original" / self.repository.replace("/", "--")
+        return home() / self.repository.replace("/", "--")
 
     @property
     def commit(self) -> str:
@@ -227,27 +250,25 @@ class Hub(Files):
         return self._commit
 
     def _find_commit(self) -> str:
+        """A revision that is named is looked up again, but for one without network: then what it was the last time."""
         if self.revision and re.fullmatch("[0-9a-f]{40}", self.revision):
             return self.revision
-        kept = self._folder / "main"
-        if self.revision is None and kept.is_file():
-            return kept.read_text().strip()
-        found = _persistently(
-            f"{self}",
-            lambda: HfApi().dataset_info(self.repository, revision=self.revision, expand=["sha"]),
-            ATTEMPTS_TO_REACH,
-        )
-        if self.revision is None:
+        kept = self._folder / (f"revision-{quote(self.revision, safe='')}" if self.revision else "main")
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(kept.with_name(f".{kept.name}.lock")):  # or two could see main at two commits
+            if kept.is_file() and (self.revision is None or constants.HF_HUB_OFFLINE):
+                return kept.read_text().strip()
+            found = _persistently(
+                f"{self}",
+                lambda: HfApi().dataset_info(self.repository, revision=self.revision, expand=["sha"]),
+                ATTEMPTS_TO_REACH,
+            )
             atomic_write(kept, f"{found.sha}\n".encode())
-        return str(found.sha)
+            return str(found.sha)
 
     def has(self, suite: str) -> bool:
         """Whether the suite is of the repository's track; the repository is not asked."""
         return RELEASES[SUITES[suite].track].repository == self.repository
-
-    def reachable(self) -> bool:
-        """Whether its commit is known or the network may be used."""
-        return not constants.HF_HUB_OFFLINE or (self._folder / "main").is_file()
 
     def listing(self, suite: str) -> list[Entry]:
         """From the Hub, that suite's folder alone."""
@@ -289,7 +310,8 @@ class Hub(Files):
         url = hf_hub_url(self.repository, location.path, repo_type="dataset", revision=self.commit)
 
         def get() -> bytes:
-            with get_session().stream("GET", url, headers=build_hf_headers(), follow_redirects=True) as response:
+            headers, timeout = build_hf_headers(), constants.HF_HUB_DOWNLOAD_TIMEOUT
+            with get_session().stream("GET", url, headers=headers, timeout=timeout, follow_redirects=True) as response:
                 hf_raise_for_status(response)
                 content = b""
                 for part in response.iter_bytes():
@@ -315,6 +337,7 @@ class Hub(Files):
                     lambda: hf_hub_download(
                         self.repository, location.path, repo_type="dataset", revision=folder.name, local_dir=folder
                     ),
+                    ATTEMPTS_AT_CHECKPOINTS,
                 )
                 try:
                     return use(location, path)
@@ -335,8 +358,14 @@ def _side_by_side(
 
     A failure is an OSError or a ValueError; anything else is a fault of ours, and raised.
     """
+    stop = threading.Event()
+
+    def watched(location: Location) -> T:
+        _worker.stop = stop
+        return work(location)
+
     pool = ThreadPoolExecutor(max_workers=workers)
-    futures = {pool.submit(work, location): location for location in locations}
+    futures = {pool.submit(watched, location): location for location in locations}
     try:
         for future in as_completed(futures):
             error = future.exception()
@@ -344,6 +373,7 @@ def _side_by_side(
                 raise error
             yield futures[future], future.result() if error is None else error
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 
@@ -369,8 +399,7 @@ def raise_problems(where: str, problems: Mapping[Location, Exception], total: in
         return
     kind = next((OriginalError for error in problems.values() if isinstance(error, ValueError)), OSError)
     lines = sorted({str(error) for error in problems.values()})
-    more = [f"... and {len(lines) - 10} more"] if len(lines) > 10 else []
-    raise kind("\n  ".join([f"{where}: {len(problems)} of {total} files failed", *lines[:10], *more]))
+    raise kind(listed(f"{where}: {len(problems)} of {total} files failed", lines))
 
 
 def _persistently(what: str, call: Callable[[], T], attempts: int = ATTEMPTS) -> T:
@@ -383,14 +412,24 @@ def _persistently(what: str, call: Callable[[], T], attempts: int = ATTEMPTS) ->
     for attempt in range(attempts):
         try:
             return call()
-        except OriginalError:
+        except (OriginalError, *_OUR_FAULTS):
             raise
         except Exception as error:  # the client's errors are of several libraries and change with its versions
             if constants.HF_HUB_OFFLINE or attempt == attempts - 1 or _is_final(error):
                 reason = str(error).strip().splitlines()
                 raise OSError(f"{what}: {type(error).__name__}: {reason[0] if reason else ''}") from error
-            time.sleep(_wait(error, attempt))
+            stop: threading.Event = getattr(_worker, "stop", None) or threading.Event()
+            if stop.wait(_wait(error, attempt)):
+                raise StoppedError(f"{what}: given up") from error
     raise AssertionError("unreachable")
+
+
+_OUR_FAULTS = (AssertionError, AttributeError, LookupError, MemoryError, NameError, TypeError)
+
+
+def identity(state: os.stat_result) -> str:
+    """What changes when a file does, as far as can be known without reading it."""
+    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
 
 
 def _status(error: Exception) -> int | None:

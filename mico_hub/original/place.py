@@ -1,8 +1,10 @@
 """A place that has the competition's own models, for everyone who reads suites."""
 
+import hashlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,13 @@ from filelock import FileLock
 from huggingface_hub import constants
 
 from mico_hub import repository
-from mico_hub.cache import cache_dir
 from mico_hub.folder import Manifest
 from mico_hub.original.archive import SUFFIXES, Archive, split_md5
-from mico_hub.original.files import Files, Folder, Hub
+from mico_hub.original.files import Files, Folder, Hub, OriginalError, home
 from mico_hub.original.release import CHECKPOINTS, CONFIGURATION, RELEASES, SUITE_NAMES, Location, locate
 from mico_hub.original.rows import make_rows
 from mico_hub.repository import NAME
-from mico_hub.suites import SPLITS, SUITES
+from mico_hub.suites import SPLITS, SUITES, get_suite
 
 logger = logging.getLogger("mico_hub")
 
@@ -50,10 +51,13 @@ class Original:
         The folder is made in the cache by the first call.
 
         Raises:
+            UnknownSuiteError: There is no such suite.
             ValueError: A revision was asked for, but only the Hub has them.
             OSError: The files cannot be had.
             OriginalError: They are not the competition's.
         """
+        if get_suite(suite).name not in SUITE_NAMES:
+            raise OriginalError(f"{suite} is none of the competition's suites: {', '.join(SUITE_NAMES)}")
         return str(self.at(suite, revision)._rows(suite)), None
 
     def at(self, suite: str, revision: str | None) -> "Original":
@@ -66,10 +70,15 @@ class Original:
 
     def loadable(self, suite: str) -> bool:
         """Whether the suite's rows can be had as things are: they are in the cache, or the Hub may be asked."""
-        return not constants.HF_HUB_OFFLINE or (self.files.reachable() and self._root(suite).exists())
+        if not constants.HF_HUB_OFFLINE:
+            return True
+        try:
+            return self._root(suite).exists()
+        except OSError:  # no commit is known
+            return False
 
     def _root(self, suite: str) -> Path:
-        return cache_dir() / "original" / "rows" / self.files.fingerprint(suite) / suite / NAME
+        return home() / "rows" / self.files.fingerprint(suite) / suite / NAME
 
     def _rows(self, suite: str) -> Path:
         """The published folder with the suite's rows, made whole or not at all."""
@@ -103,8 +112,8 @@ class Original:
         """The row's checkpoint as safetensors, brought here and converted where it is not yet.
 
         Raises:
-            OSError: It cannot be had.
-            CheckpointError: It is not the one that the row names, or not what it should be.
+            OSError: It cannot be had, or is another one than the row names.
+            CheckpointError: It is not what it should be.
         """
         ((_, result),) = self.checkpoints([row])
         if isinstance(result, Exception):
@@ -113,39 +122,68 @@ class Original:
 
     def checkpoints(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], Path | Exception]]:
         """As `checkpoint` for many rows, several at once; each row with its file or with what went wrong."""
-        wanted: dict[Location, Mapping[str, Any]] = {}
+        bring_configurations(self.files, filter(None, (locate(row["checkpoint"]) for row in rows)))
+        wanted: dict[Location, list[Mapping[str, Any]]] = {}
+        targets: dict[Location, Path] = {}
         for row in rows:
-            location = locate(row["checkpoint"])
-            if location is None or location.file not in CHECKPOINTS:
-                yield row, FileNotFoundError(f"{row['checkpoint']} is no checkpoint of the competition")
-                continue
             try:
-                kept = self._kept(location, row)
-            except OSError as error:
+                location = _location_of(row)
+                targets[location] = self._kept(location, row["sha256"])
+            except (OSError, ValueError) as error:
                 yield row, error
                 continue
-            if kept.exists():
-                yield row, kept
+            if targets[location].exists():
+                yield row, targets[location]
             else:
-                wanted[location] = row
+                wanted.setdefault(location, []).append(row)
 
         def use(location: Location, path: Path) -> Path:
-            return self._convert(location, path, wanted[location])
+            row, out = wanted[location][0], targets[location]
+            convert_checkpoint(self.files, location, path, row["sha256"], row["num_bytes"], out)
+            return out
 
         for location, result in self.files.each(list(wanted), use):
-            yield wanted[location], result
+            for row in wanted[location]:
+                yield row, result
 
-    def _kept(self, location: Location, row: Mapping[str, Any]) -> Path:
-        """Where the converted checkpoint is kept: by the content of the file where that is known."""
-        key = row["sha256"] or self.files.key(location)
-        return cache_dir() / "original" / "checkpoints" / f"{key}.safetensors"
+    def _kept(self, location: Location, sha256: str | None) -> Path:
+        """Where the converted checkpoint is kept: by the content of the file, where that is known, and its network."""
+        parts = [sha256 or self.files.key(location), SUITES[location.suite].model]
+        configuration = read_configuration(self.files, location)
+        if configuration is not None:
+            parts.append(hashlib.sha256(configuration).hexdigest())
+        return home() / "checkpoints" / f"{hashlib.sha256(' '.join(parts).encode()).hexdigest()}.safetensors"
 
-    def _convert(self, location: Location, path: Path, row: Mapping[str, Any]) -> Path:
-        convert_checkpoint(self.files, location, path, row["sha256"], self._kept(location, row))
-        return self._kept(location, row)
+
+def _location_of(row: Mapping[str, Any]) -> Location:
+    location = locate(row["checkpoint"])
+    if location is None or location.file not in CHECKPOINTS:
+        raise FileNotFoundError(f"{row['checkpoint']} is no checkpoint of the competition")
+    return location
 
 
-def convert_checkpoint(files: Files, location: Location, path: Path, sha256: str | None, out: Path) -> tuple[str, int]:
+def read_configuration(files: Files, location: Location) -> bytes | None:
+    """The configuration beside a checkpoint of transformers; None for the networks that need none.
+
+    Raises:
+        OSError: It is missing.
+    """
+    if location.file != "pytorch_model.bin":
+        return None
+    beside = location.beside(CONFIGURATION)
+    return files.read([beside])[beside]
+
+
+def bring_configurations(files: Files, locations: Iterable[Location]) -> None:
+    """Makes `read_configuration` quick for many checkpoints; what cannot be had, that says for each of them."""
+    beside = [location.beside(CONFIGURATION) for location in locations if location.file == "pytorch_model.bin"]
+    with suppress(OSError, ValueError):
+        files.read(beside)
+
+
+def convert_checkpoint(
+    files: Files, location: Location, path: Path, sha256: str | None, num_bytes: int, out: Path
+) -> tuple[str, int]:
     """Checks a checkpoint of the competition and turns it into one of ours.
 
     Args:
@@ -153,25 +191,25 @@ def convert_checkpoint(files: Files, location: Location, path: Path, sha256: str
         location: Which it is.
         path: Its bytes.
         sha256: What they should have, where that is known.
+        num_bytes: How many there should be.
         out: The safetensors file.
 
     Returns:
         (sha256 in hexadecimal, size in bytes) of the safetensors file.
 
     Raises:
-        CheckpointError: It is another file, or not what it should be.
+        OSError: It is another file.
+        CheckpointError: It is not what it should be.
     """
     from mico_hub.checkpoint import CheckpointError, sha256_of
     from mico_hub.original import pickles
 
+    if (size := path.stat().st_size) != num_bytes:
+        raise OSError(f"{files}: {location.path}: expected {num_bytes:,} bytes, got {size:,}")
     if sha256 is not None and (got := sha256_of(path)) != sha256:
-        raise CheckpointError(f"{files}: {location.path}: expected sha256 {sha256}, got {got}")
-    configuration = None
-    if location.file == "pytorch_model.bin":
-        beside = location.beside(CONFIGURATION)
-        configuration = files.read([beside])[beside]
+        raise OSError(f"{files}: {location.path}: expected sha256 {sha256}, got {got}")
     try:
-        return pickles.convert(path, SUITES[location.suite].model, out, configuration)
+        return pickles.convert(path, SUITES[location.suite].model, out, read_configuration(files, location))
     except CheckpointError as error:
         raise CheckpointError(f"{files}: {location.path}: {error}") from error
 
@@ -188,7 +226,7 @@ def parse(text: str | Path) -> Original | None:
     """
     path, md5 = split_md5(str(text))
     if path.endswith(SUFFIXES):
-        return Original(Archive(Path(path).expanduser().resolve(), md5))
+        return Original(Archive(Path(path).expanduser().absolute(), md5))
     folder = Path(text).expanduser()
     if folder.is_dir():
         files = Folder(folder.resolve())

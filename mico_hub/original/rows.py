@@ -1,12 +1,16 @@
 """From the competition's files to the rows of a suite, the same columns as ours."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+import numpy as np
 
 from mico_hub.data import DATASETS
 from mico_hub.disclosure import Measured, Row, disclose_original, reveals
 from mico_hub.folder import Manifest
-from mico_hub.original.files import SMALL_BYTES, Entry, Files, OriginalError
+from mico_hub.messages import listed
+from mico_hub.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, Files, OriginalError
 from mico_hub.original.release import CHECKPOINTS, SMALL, Location, noise_multiplier, original_suite
 from mico_hub.splits import OriginalSplit, original_split
 from mico_hub.suites import SPLITS, Suite
@@ -68,9 +72,10 @@ def _incomplete(model: Model) -> Iterable[str]:
             yield f"{name} is hidden truth, which the competition never published: remove it"
     if not membership and "solution.csv" in model.files:
         yield "solution.csv is hidden truth, which the competition never published: remove it"
-    for name in (*SMALL, "config.json"):
-        if name in model.files and model.files[name].size > SMALL_BYTES:
-            yield f"{name}: expected at most {SMALL_BYTES:,} bytes, got {model.files[name].size:,}"
+    for name, entry in model.files.items():
+        most = CHECKPOINT_BYTES if name in CHECKPOINTS else SMALL_BYTES
+        if entry.size > most:
+            yield f"{name}: expected at most {most:,} bytes, got {entry.size:,}"
 
 
 def make_rows(files: Files, name: str) -> tuple[Manifest, list[Row]]:
@@ -109,7 +114,7 @@ def make_rows(files: Files, name: str) -> tuple[Manifest, list[Row]]:
         data_official=True,
         data_note="",
         versions={},
-        origin=files.origin,
+        origin=files.origin(name),
         missing=missing,
     )
     return manifest, rows
@@ -133,10 +138,9 @@ def parse_seed(content: bytes, where: str) -> int:
     Raises:
         ValueError: There is none.
     """
-    try:
-        return int(content.decode("ascii"))
-    except ValueError:
-        raise ValueError(f"{where}: expected one integer, got {content[:40]!r}") from None
+    if not re.fullmatch(rb"-?\d{1,30}\s*", content):
+        raise ValueError(f"{where}: expected one integer, got {content[:40]!r}")
+    return int(content)
 
 
 def _check_solution(split: OriginalSplit, content: bytes) -> None:
@@ -146,10 +150,7 @@ def _check_solution(split: OriginalSplit, content: bytes) -> None:
         raise ValueError(
             f"solution.csv: expected one line of {len(split.challenge)} labels 0 or 1, got {content[:40]!r}"
         )
-    differ = sum(
-        int(label) != member
-        for label, member in zip(labels, split.membership if split.membership is not None else (), strict=True)
-    )
+    differ = int(np.count_nonzero(split.membership != np.array(labels, dtype=np.int8)))
     if differ:
         raise ValueError(
             f"solution.csv contradicts the seeds in {differ} of {len(labels)} labels: the files belong to different "
@@ -160,5 +161,4 @@ def _check_solution(split: OriginalSplit, content: bytes) -> None:
 def _raise(where: str, problems: list[str]) -> None:
     if problems:
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise OriginalError("\n  ".join([f"{where}: {count}", *problems[:SHOWN], *more]))
+        raise OriginalError(listed(f"{where}: {count}", problems, SHOWN))
