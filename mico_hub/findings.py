@@ -8,13 +8,12 @@ from statistics import mean
 import numpy as np
 from numpy.typing import ArrayLike
 
-from mico_hub.scoring import Interval, bootstrap_interval
+from mico_hub.scoring import Interval, intervals
 from mico_hub.suites import SPLITS, Suite
 
 CHANCE = 0.1
 """The true positive rate of guessing at a false positive rate of 10%."""
 
-_DRAWS = 400
 _SCORES = ("TPR_FPR_1000", "AUC")
 
 
@@ -47,7 +46,7 @@ class Result:
         interval = None
         if len(self.membership) > 1:
             rng = np.random.default_rng(0)  # fixed, so that a report can be made again
-            interval = bootstrap_interval(self.membership, self.predictions, rng=rng, draws=_DRAWS)
+            interval = intervals(self.membership, self.predictions, rng=rng)["TPR_FPR_1000"]
         object.__setattr__(self, "interval", interval)
 
     @property

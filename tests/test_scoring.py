@@ -19,8 +19,6 @@ from mico_hub import scoring
 from mico_hub.metrics.mico_score import scoring as published
 from mico_hub.scoring import (
     MAX_FPRS,
-    Interval,
-    bootstrap_interval,
     competition_tpr_at_fpr,
     full_roc_curve,
     full_tpr_at_fpr,
@@ -96,13 +94,6 @@ def test_predictions_that_the_original_program_rejects_are_rejected(
 def test_golden_cases_are_all_here() -> None:
     assert len(CASES) == 26
     assert {case["name"] for case in CASES if "score_raises" in case["outputs"]["1.9.1"]} == set(REJECTED)
-
-
-def test_the_three_numbers_at_ten_percent_differ_as_the_docstrings_say() -> None:
-    points = points_of(BY_NAME["ties_2_decimals"])
-    fpr, tpr, _ = full_roc_curve(*points)
-    assert (competition_tpr_at_fpr(*points), tpr[fpr < 0.1].max(), full_tpr_at_fpr(*points)) == (0.275, 0.29, 0.305)
-    assert all(number in (full_tpr_at_fpr.__doc__ or "") for number in ("0.275", "0.29;", "0.305"))
 
 
 # The twin: thresholds one by one, counts by comparison, each definition spelled out.
@@ -291,73 +282,6 @@ def test_bad_predictions_are_refused(predictions: Any, message: str) -> None:
 
 
 # Intervals
-
-
-def suite_of(models: int = 50, points: int = 200, shift: float = 0.5) -> tuple[Any, Any]:
-    rng = np.random.default_rng(1)
-    membership = np.tile([0, 1], (models, points // 2))
-    return membership, rng.normal(size=(models, points)) + shift * membership
-
-
-def test_the_interval_equals_a_naive_twin_and_depends_only_on_the_generator() -> None:
-    membership, predictions = suite_of(6, 20)
-    rng = np.random.default_rng(5)
-    scores = []
-    for _ in range(40):
-        drawn = rng.integers(6, size=6)
-        scores.append(mico_score(membership[drawn].ravel(), predictions[drawn].ravel())["AUC"])
-
-    def auc(labels: Any, values: Any) -> float:
-        return mico_score(labels, values)["AUC"]
-
-    found = bootstrap_interval(membership, predictions, auc, rng=np.random.default_rng(5), draws=40, level=0.8)
-    assert found == Interval(*np.quantile(scores, [0.1, 0.9]))
-    ragged = [list(model) for model in predictions], [list(model) for model in membership]
-    again = bootstrap_interval(ragged[1], ragged[0], auc, rng=np.random.default_rng(5), draws=40, level=0.8)
-    assert found == again
-
-
-def test_the_interval_is_over_models_and_not_points() -> None:
-    membership, predictions = suite_of(10)
-    predictions[5:] = -predictions[5:]  # half of the models are attacked the wrong way round: models differ a lot
-    models = bootstrap_interval(membership, predictions, rng=np.random.default_rng(0), draws=300)
-    points = bootstrap_interval(
-        membership.reshape(-1, 2), predictions.reshape(-1, 2), rng=np.random.default_rng(0), draws=300
-    )
-    assert models.high - models.low > 1.5 * (points.high - points.low)
-    assert models.low <= competition_tpr_at_fpr(membership.ravel(), predictions.ravel()) <= models.high
-
-
-def test_models_may_differ_in_points() -> None:
-    found = bootstrap_interval(
-        [[0, 1], [0, 1, 1]], [[0.1, 0.9], [0.2, 0.8, 0.7]], rng=np.random.default_rng(0), draws=9
-    )
-    assert found == (1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"draws": 0}, "draws >= 1"),
-        ({"level": 1.0}, "a level in"),
-        ({"membership": [[0, 1]], "predictions": [[0.1, 0.2]]}, "at least 2 models to resample, got 1"),
-        ({"membership": [[0, 1], [0, 1]], "predictions": [[0.1, 0.2], [0.1]]}, "same models and points"),
-        ({"membership": [[0, 1]] * 3, "predictions": [[0.1, 0.2]] * 2}, "same models and points"),
-        ({"membership": [[0, 0], [0, 0]], "predictions": [[0.1, 0.2]] * 2}, "members and non-members"),
-    ],
-)
-def test_an_interval_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
-    membership, predictions = suite_of(4, 10)
-    arguments = {"membership": membership, "predictions": predictions, "rng": np.random.default_rng(0)} | change
-    with pytest.raises(ValueError, match=message):
-        bootstrap_interval(**arguments)
-
-
-def test_a_thousand_draws_of_a_split_take_about_a_second() -> None:
-    membership, predictions = suite_of()
-    start = time.process_time()
-    bootstrap_interval(membership, predictions, rng=np.random.default_rng(0))
-    assert time.process_time() - start < 3  # about 1 when nothing else runs
 
 
 # The module that `evaluate` loads

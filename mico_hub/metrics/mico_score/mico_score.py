@@ -7,6 +7,8 @@ import datasets
 import evaluate
 import numpy as np
 
+from .curves import full_scores
+from .resampling import intervals
 from .scoring import mico_score, validate_predictions
 
 DESCRIPTION = """\
@@ -34,6 +36,8 @@ Args:
     predictions: confidence in [0, 1] that a challenge point is a member, higher = member. Either one list for each
         model, in the order of its `challenge`, or one flat list.
     references: membership in the same shape: 1 for a member, 0 for a non-member.
+    full: True for what the competition did not have, too.
+    seed: of the resamples that the intervals come from.
 
 Returns:
     TPR_FPR_10, TPR_FPR_100, TPR_FPR_500, TPR_FPR_1000, TPR_FPR_1500, TPR_FPR_2000: best true positive rate at a false
@@ -41,6 +45,12 @@ Returns:
     AUC: area under the ROC curve.
     MIA: membership advantage, the largest difference of true and false positive rate.
     accuracy: best balanced accuracy.
+    With full=True also, for the same rates:
+    TPR_FPR_le_1000: best true positive rate at a false positive rate of at most 0.1, on the whole curve.
+    TPR_FPR_hull_1000: the same on its upper convex hull, which a randomised threshold reaches.
+    FP_1000, threshold_1000: false positives and threshold that TPR_FPR_le_1000 is realised with.
+    tied_groups, points: how many predictions more than one point has, and how many points there are.
+    intervals: 95% interval [low, high] of each score, by resampling models; for one list for each model alone.
 
 Examples:
     >>> import evaluate
@@ -51,6 +61,11 @@ Examples:
     ... )
     >>> scores["TPR_FPR_1000"], scores["AUC"], scores["MIA"], scores["accuracy"]
     (0.75, 0.9375, 0.75, 0.875)
+    >>> more = metric.compute(
+    ...     predictions=[[0.9, 0.8, 0.3, 0.1], [0.7, 0.6, 0.5, 0.2]], references=[[1, 1, 0, 0], [1, 0, 1, 0]], full=True
+    ... )
+    >>> more["TPR_FPR_le_1000"], more["intervals"]["AUC"]
+    (0.75, [0.75, 1.0])
 """
 
 
@@ -76,7 +91,7 @@ class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             reference_urls=["https://microsoft.github.io/MICO/"],
         )
 
-    def _compute(self, predictions: Any, references: Any) -> dict[str, float]:
+    def _compute(self, predictions: Any, references: Any, full: bool = False, seed: int = 0) -> dict[str, Any]:
         # (models, points), a list of (points,) where models differ in length, or (points,)
         if np.ndim(predictions[0]) == 0:
             predictions, references, names = [predictions], [references], [""]
@@ -93,4 +108,11 @@ class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
                 problems.append(str(problem))
         if problems:
             raise ValueError("\n".join(problems))
-        return mico_score(np.concatenate(references), np.concatenate(pooled))
+        points = np.concatenate(references), np.concatenate(pooled)
+        scores: dict[str, Any] = mico_score(*points)
+        if full:
+            scores |= full_scores(*points)
+            if len(pooled) > 1:
+                found = intervals(references, pooled, rng=np.random.default_rng(seed))
+                scores["intervals"] = {name: list(interval) for name, interval in found.items()}
+        return scores

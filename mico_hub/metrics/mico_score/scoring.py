@@ -44,9 +44,20 @@ def roc_curve(membership: ArrayLike, predictions: ArrayLike) -> RocCurve:
         ValueError: The two are not flat, finite and equally long, or hold only members or only non-members.
     """
     false_positives, true_positives, thresholds = _counts(membership, predictions)
-    corner = np.ones(len(thresholds), dtype=np.bool_)
-    corner[1:-1] = (np.diff(false_positives, 2) != 0) | (np.diff(true_positives, 2) != 0)
+    corner = corners(false_positives, true_positives)
     return _rates(false_positives[corner], true_positives[corner], thresholds[corner])
+
+
+def corners(false_positives: NDArray[Any], true_positives: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which points of a curve without (0, 0) scikit-learn keeps: those between two different steps, and the ends.
+
+    Args:
+        false_positives: (thresholds,) counts at falling thresholds, each another point.
+        true_positives: (thresholds,)
+    """
+    kept = np.ones(len(false_positives), dtype=np.bool_)
+    kept[1:-1] = (np.diff(false_positives, 2) != 0) | (np.diff(true_positives, 2) != 0)
+    return kept
 
 
 def full_roc_curve(membership: ArrayLike, predictions: ArrayLike) -> RocCurve:

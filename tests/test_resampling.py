@@ -1,0 +1,211 @@
+"""Intervals by resampling models: exact on every resample, over models and not points, fast."""
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mico_hub import scoring
+from mico_hub.scoring import (
+    compare,
+    compare_draws,
+    count,
+    draw_models,
+    full_scores,
+    interval_of,
+    intervals,
+    mean_per_model,
+    mico_score,
+    per_model,
+    rank,
+    resampled_scores,
+)
+
+
+def suite_of(models: int = 50, points: int = 200, shift: float = 0.5, seed: int = 1) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    membership = np.tile([0, 1], (models, points // 2))
+    return membership, rng.normal(size=(models, points)) + shift * membership
+
+
+@given(st.integers(2, 6), st.integers(1, 8), st.integers(1, 30), st.integers(0, 2**32 - 1))
+@settings(max_examples=150, deadline=None)
+def test_every_score_of_every_resample_equals_scoring_its_points(models: int, m: int, values: int, seed: int) -> None:
+    """`values` distinct predictions: few of them tie members with non-members, where the competition drops points."""
+    rng = np.random.default_rng(seed)
+    membership = [rng.permutation(np.repeat([0, 1], m)) for _ in range(models)]
+    predictions = [rng.integers(0, values, 2 * m) / values for _ in range(models)]
+    drawn = draw_models(models, 10, rng)
+    found = resampled_scores(count(membership, predictions), drawn)
+    for position, counts in enumerate(drawn.astype(int)):
+        models_drawn = np.repeat(np.arange(models), counts)
+        points = [np.concatenate([lists[i] for i in models_drawn]) for lists in (membership, predictions)]
+        naive = mico_score(*points) | full_scores(*points)
+        for name, of_draws in found.items():
+            assert of_draws[position] == pytest.approx(naive[name], abs=1e-12), name
+
+
+def test_every_score_has_an_interval() -> None:
+    membership, predictions = suite_of(6, 20)
+    found = intervals(membership, predictions, rng=np.random.default_rng(0), draws=20)
+    names = {name for name in full_scores([0, 1], [0.1, 0.9]) if name.startswith("TPR")}
+    assert set(found) == {*mico_score([0, 1], [0.1, 0.9]), *names}
+
+
+def test_the_interval_equals_a_naive_twin_and_depends_only_on_the_generator() -> None:
+    membership, predictions = suite_of(6, 20)
+    drawn = np.random.default_rng(5).multinomial(6, [1 / 6] * 6, size=40)
+    scores = []
+    for counts in drawn:
+        chosen = np.repeat(np.arange(6), counts)
+        scores.append(mico_score(membership[chosen].ravel(), predictions[chosen].ravel())["AUC"])
+    found = intervals(membership, predictions, rng=np.random.default_rng(5), draws=40, level=0.8)["AUC"]
+    low, high = sorted(scores)[int(0.1 * 39)], sorted(scores)[int(np.ceil(0.9 * 39))]
+    assert found == pytest.approx((low, high), abs=1e-12)
+    ragged = [list(model) for model in membership], [list(model) for model in predictions]
+    assert intervals(*ragged, rng=np.random.default_rng(5), draws=40, level=0.8)["AUC"] == found
+
+
+def test_the_interval_is_over_models_and_not_points() -> None:
+    membership, predictions = suite_of(10)
+    predictions[5:] = -predictions[5:]  # half of the models are attacked the wrong way round: models differ a lot
+    rng = np.random.default_rng(0)
+    models = intervals(membership, predictions, rng=rng, draws=300)["TPR_FPR_1000"]
+    points = intervals(membership.reshape(-1, 2), predictions.reshape(-1, 2), rng=rng, draws=300)["TPR_FPR_1000"]
+    assert models.high - models.low > 1.5 * (points.high - points.low)
+    assert models.low <= mico_score(membership.ravel(), predictions.ravel())["TPR_FPR_1000"] <= models.high
+
+
+def test_an_interval_covers_at_about_its_level() -> None:
+    """AUC of normal scores with a model effect: its expectation is known by averaging many suites."""
+    rng = np.random.default_rng(0)
+    membership = np.tile([0, 1], (20, 10))
+
+    def suite() -> Any:
+        strength = rng.normal(0.8, 0.6, (20, 1))
+        return rng.normal(size=membership.shape) + strength * membership
+
+    truth = np.mean([mico_score(membership.ravel(), suite().ravel())["AUC"] for _ in range(600)])
+    covered = 0
+    for _ in range(200):
+        found = intervals(membership, suite(), rng=rng, draws=200, level=0.9)["AUC"]
+        covered += int(found.low <= truth <= found.high)
+    assert 0.8 < covered / 200 < 0.97  # 0.9 less some for 20 models; 3 standard errors are 0.064
+
+
+def test_models_may_differ_in_points() -> None:
+    rng = np.random.default_rng(0)
+    found = intervals([[0, 1], [0, 1, 1]], [[0.1, 0.9], [0.2, 0.8, 0.7]], rng=rng, draws=9)
+    assert found["TPR_FPR_1000"] == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"draws": 0}, "draws >= 1"),
+        ({"level": 1.0}, "a level in"),
+        ({"membership": [[0, 1]], "predictions": [[0.1, 0.2]]}, "at least 2 models to resample, got 1"),
+        (
+            {"membership": [[0, 1], [0, 1], [0, 2]], "predictions": [[0.1, np.nan], [0.1], [0.1, 0.2]]},
+            "position 0: predictions: expected finite numbers; model at position 1: .*one length, got shapes .*; model "
+            "at position 2: membership: expected only 0 and 1",
+        ),
+        ({"membership": [[0, 1]] * 3, "predictions": [[0.1, 0.2]] * 2}, "as many models .*, got 3 and 2"),
+        ({"membership": [[0, 0], [0, 0]], "predictions": [[0.1, 0.2]] * 2}, "members and non-members"),
+    ],
+)
+def test_an_interval_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
+    membership, predictions = suite_of(4, 10)
+    arguments = {"membership": membership, "predictions": predictions, "rng": np.random.default_rng(0)} | change
+    with pytest.raises(ValueError, match=message):
+        intervals(**arguments)
+
+
+def test_too_much_for_memory_is_refused_before_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mico_hub.metrics.mico_score.resampling.MOST_COUNTS", 100)
+    with pytest.raises(ValueError, match="at most 100 models times thresholds, got 4 models with 40 distinct"):
+        intervals(*suite_of(4, 10), rng=np.random.default_rng(0))
+
+
+def test_each_model_may_be_looked_at_alone() -> None:
+    membership, predictions = suite_of(8, 40)
+    alone = per_model(membership, predictions)
+    assert alone["AUC"].tolist() == [mico_score(m, p)["AUC"] for m, p in zip(membership, predictions, strict=True)]
+    mean, interval = mean_per_model(alone, rng=np.random.default_rng(0), draws=500)["AUC"]
+    assert mean == pytest.approx(np.mean(alone["AUC"]))
+    assert interval.low < mean < interval.high
+
+
+def test_two_attacks_are_compared_on_the_same_resamples() -> None:
+    """A hair better on every model: alone their intervals overlap, the paired difference is clear."""
+    membership, predictions = suite_of(30, 100)
+    better = predictions + 0.15 * membership
+    rng = np.random.default_rng(0)
+    alone = [intervals(membership, each, rng=rng, draws=300)["AUC"] for each in (better, predictions)]
+    assert alone[0].low < alone[1].high
+    found = compare(membership, better, predictions, rng=rng, draws=300)["AUC"]
+    assert found.clear
+    assert found.probability == 1
+    assert found.interval.low < found.difference < found.interval.high
+    mirrored = compare(membership, predictions, better, rng=np.random.default_rng(0), draws=300)["AUC"]
+    assert mirrored.probability == 0
+    assert mirrored.difference == -found.difference
+    same = compare(membership, better, better, rng=rng, draws=50)["AUC"]
+    assert (same.difference, same.interval, same.probability, same.clear) == (0, (0, 0), 0.5, False)
+
+
+def test_ranks_say_when_a_difference_is_inside_the_noise() -> None:
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.01, 500)
+    draws = {"best": 0.5 + noise, "second": 0.3 + noise, "third": 0.29 + rng.normal(0, 0.02, 500), "last": 0.1 + noise}
+    places = rank({"third": 0.29, "last": 0.1, "best": 0.5, "second": 0.3}, draws)
+    assert [(place.name, str(place)) for place in places] == [
+        ("best", "1"),
+        ("second", "2-3"),
+        ("third", "2-3"),
+        ("last", "4"),
+    ]
+    assert compare_draws(0.2, draws["best"] - draws["second"]).interval == pytest.approx((0.2, 0.2))
+
+
+def test_infinite_values_do_no_harm() -> None:
+    assert interval_of(np.array([1.0, 2.0, np.inf]), 0.9) == (1.0, np.inf)
+
+
+def test_2000_draws_of_a_split_take_less_than_two_seconds_and_500_mb_on_one_core() -> None:
+    program = """
+        import resource, time
+        import numpy as np
+        from test_resampling import suite_of
+        from mico_hub.scoring import intervals
+        membership, predictions = suite_of()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for decimals in (2, 4, 16):  # with ties, some ties, none
+            started = time.process_time()
+            intervals(membership, np.round(predictions, decimals), rng=np.random.default_rng(0))
+            print(time.process_time() - started)
+        print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    """
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        cwd=Path(__file__).parent,
+        env=os.environ | threads,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    *seconds, megabytes = map(float, done.stdout.split())
+    assert max(seconds) < 2
+    assert megabytes < 500
+
+
+def test_everything_is_handed_on() -> None:
+    assert all(hasattr(scoring, name) for name in scoring.__all__)
