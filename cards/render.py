@@ -42,6 +42,26 @@ def dataset_card(root: Path) -> str:
     )
 
 
+GRADIO = "6.31.0"
+"""The version of gradio that the Space of the metric asks for."""
+
+
+def metric_card(repository_id: str = "mico_score") -> str:
+    """The metric's card with its YAML; the texts are those of the module itself."""
+    from mico_hub.metrics.mico_score import mico_score
+
+    return _ENVIRONMENT.get_template("metric.md.jinja").render(
+        gradio=GRADIO,
+        repository=repository_id,
+        description=mico_score.DESCRIPTION,
+        inputs=mico_score.INPUTS_DESCRIPTION.replace("Args:", "## Inputs\n\n```\nArgs:")
+        .replace("Returns:", "```\n\n## Output\n\n```\nReturns:")
+        .replace("Examples:", "```\n\n## Example\n\n```\nExamples:")
+        + "```\n",
+        citation=mico_score.CITATION,
+    )
+
+
 def _row(manifest: Manifest) -> tuple[str, ...]:
     """As in the table of suites, with the models that are there."""
     missing = set(manifest.missing)

@@ -4,24 +4,27 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 import mico_hub
-from mico_hub import loading, submission, tables
+from mico_hub import loading, report, scorecard, submission, tables
 from mico_hub.attacks import ATTACKS, TooFewShadowsError, attack
+from mico_hub.cache import atomic_write
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.data import DataError
-from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, read_rows
+from mico_hub.findings import Result
+from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, read_rows
 from mico_hub.original import OriginalError
 from mico_hub.scoring import mico_score
 from mico_hub.sources import SettingError, SourceError
 from mico_hub.submission import SubmissionError
-from mico_hub.suites import SPLITS, SUITES, Suite, UnknownSuiteError
+from mico_hub.suites import SPLITS, SUITES, UnknownSuiteError, tracks
 
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (
@@ -81,13 +84,50 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--out", type=Path, help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv")
     with_suite(made, "train")
 
-    made = command("score", _score, "scores predictions", "score predictions --suite digits_hi")
-    made.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a folder, or a Parquet file")
-    made.add_argument("--suite", required=True)
-    made.add_argument("--truth", type=Path, help="the suite's private folder, for dev and final")
-    made.add_argument("--json", type=Path, help="writes the scores there too")
+    made = command("score", _score, "scores predictions", "score predictions --suite digits_hi --html report.html")
+    made.add_argument(
+        "predictions",
+        type=Path,
+        nargs="+",
+        metavar="PREDICTIONS",
+        help="a folder or a Parquet file; several are compared",
+    )
+    made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
+    made.add_argument(
+        "--truth", type=Path, help="for dev and final: the suite's private folder, or the folder of suites"
+    )
+    made.add_argument("--json", type=Path, help="writes scores and intervals there too")
+    made.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
+    made.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
+    made.add_argument("--format", choices=("png", "svg"), default="png", help="of the pictures (default: %(default)s)")
     with_suite(made, "train")
+    made = command("audit", _audit, "epsilon as an attack shows it", "audit digits_hi --split final --truth suites")
+    made.add_argument("suite", metavar="SUITE")
+    made.add_argument("--attack", choices=list(ATTACKS), default=list(ATTACKS)[-1], help="default: %(default)s")
+    made.add_argument("--truth", type=Path, required=True, help="the suite's private folder, or the folder of suites")
+    made.add_argument("--split", choices=SPLITS[1:], default=SPLITS[-1], help="which models (default: %(default)s)")
+    made.add_argument("--source", help="as for the other commands")
     return command_line
+
+
+def _audit(options: argparse.Namespace) -> None:
+    from mico_hub import audit  # dp_accounting takes a second to import
+
+    targets, train = (_rows(options.suite, options.source, split) for split in (options.split, "train"))
+    manifest = loading.load_manifest(targets[0], options.source)
+    truth = _truth(options, manifest, targets)
+    try:
+        found = audit.audit(
+            options.attack,
+            train,
+            targets,
+            [truth[row["model_id"]] for row in targets],
+            options.source,
+            manifest.suite.delta or audit.DELTA,
+        )
+    except TooFewShadowsError as error:
+        raise SourceError(f"{options.suite} {options.split}: {options.attack}: {error}") from error
+    sys.stdout.write(audit.text(found, manifest, options.split) + "\n")
 
 
 def _suites(options: argparse.Namespace) -> None:
@@ -95,15 +135,15 @@ def _suites(options: argparse.Namespace) -> None:
     sys.stdout.write(render(tables.SUITE_COLUMNS, map(tables.suite_row, SUITES.values())) + "\n")
 
 
-def _rows(options: argparse.Namespace, split: str) -> list[dict[str, Any]]:
-    suite = loading.load_suite(options.suite, options.source)
+def _rows(name: str, source: str | None, split: str) -> list[dict[str, Any]]:
+    suite = loading.load_suite(name, source)
     if split not in suite:
-        raise SourceError(f"{options.suite}: there is no split {split}, only {', '.join(suite)}")
+        raise SourceError(f"{name}: there is no split {split}, only {', '.join(suite)}")
     return list(suite[split])
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    rows = _rows(options, options.split)
+    rows = _rows(options.suite, options.source, options.split)
     brought = loading.fetch_checkpoints(rows, options.source)
     bar = tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
     paths = [path for _, path in bar]
@@ -113,8 +153,8 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _attack(options: argparse.Namespace) -> None:
-    targets = _rows(options, options.split)
-    shadows = None if options.split == "train" else _rows(options, "train")
+    targets = _rows(options.suite, options.source, options.split)
+    shadows = None if options.split == "train" else _rows(options.suite, options.source, "train")
     try:
         predictions = attack(options.attack, targets, shadows, options.source)
     except TooFewShadowsError as error:
@@ -125,37 +165,100 @@ def _attack(options: argparse.Namespace) -> None:
         written = submission.write(options.out, suite, options.split, by_model, models=list(by_model))
         sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
     if all(row["membership"] is not None for row in targets):
-        _print_scores(_pooled_scores({row["model_id"]: row["membership"] for row in targets}, by_model))
+        truth = {row["model_id"]: row["membership"] for row in targets}
+        manifest = loading.load_manifest(targets[0], options.source)
+        result = _result(manifest, options.split, options.attack, truth, by_model, targets)
+        sys.stdout.write(scorecard.card(result) + "\n")
     elif options.out is None:
         sys.stdout.write(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions\n")
 
 
 def _score(options: argparse.Namespace) -> None:
-    rows = _rows(options, options.split)
-    suite = loading.load_manifest(rows[0], options.source).suite
-    models = [row["model_id"] for row in rows]
-    predictions = submission.read(options.predictions, suite, options.split, models=models)
-    scores = _pooled_scores(_truth(options, suite, rows), predictions)
-    _print_scores(scores)
+    names = [suite.name for suite in tracks()[options.suite]] if options.suite in tracks() else [options.suite]
+    results: list[Result] = []
+    problems: list[str] = []
+    for name in names:
+        rows = _rows(name, options.source, options.split)
+        manifest = loading.load_manifest(rows[0], options.source)
+        truth = _truth(options, manifest, rows)
+        for path, label in _labels(options.predictions).items():
+            try:
+                predictions = submission.read(path, manifest.suite, options.split, models=list(truth))
+            except SubmissionError as error:
+                problems.append(str(error))
+                continue
+            results.append(_result(manifest, options.split, label, truth, predictions, rows))
+    if problems:
+        raise SourceError("\n".join(problems))
+    for name in names:
+        of_suite = [result for result in results if result.suite.name == name]
+        for result in of_suite:
+            if len(of_suite) > 1:
+                sys.stdout.write(f"{result.title}\n")
+            sys.stdout.write(scorecard.card(result) + "\n")
+        if len(of_suite) > 1:
+            sys.stdout.write("\n" + scorecard.comparison(of_suite) + "\n")
     if options.json is not None:
-        options.json.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+        atomic_write(options.json, (json.dumps(scorecard.as_json(results), indent=2) + "\n").encode())
+    if options.html is not None:
+        report.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
+    if options.figures is not None:
+        written = report.save_figures(results, options.figures, options.format)
+        sys.stdout.write(f"{len(written)} pictures in {options.figures}\n")
 
 
-def _truth(options: argparse.Namespace, suite: Suite, rows: list[dict[str, Any]]) -> dict[int, Any]:
+def _labels(paths: list[Path]) -> dict[Path, str]:
+    """What to call each: its name, or the whole path where two have the same."""
+    stems = [path.resolve().stem for path in paths]
+    names = {path: stem if stems.count(stem) == 1 else str(path) for path, stem in zip(paths, stems, strict=True)}
+    return {path: ATTACKS[name].title if name in ATTACKS else name for path, name in names.items()}
+
+
+def _result(
+    manifest: Manifest,
+    split: str,
+    label: str,
+    truth: dict[int, Any],
+    predictions: Mapping[int, Any],
+    rows: list[dict[str, Any]],
+) -> Result:
+    ids = sorted(truth)
+    membership, values = [np.asarray(truth[i]) for i in ids], [np.asarray(predictions[i]) for i in ids]
+    known = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    return Result(
+        suite=manifest.suite,
+        split=split,
+        attack=label,
+        title=label,
+        membership=membership,
+        predictions=values,
+        scores=mico_score(np.concatenate(membership), np.concatenate(values)),
+        accuracy=mean(known) if known else None,
+        seconds=None,
+        noise_multiplier=manifest.noise_multiplier,
+    )
+
+
+def _truth(options: argparse.Namespace, manifest: Manifest, rows: list[dict[str, Any]]) -> dict[int, Any]:
     """Model id -> membership, from the private folder or, where it is public, from the rows."""
+    suite = manifest.suite
     if options.truth is None:
         hidden = [row for row in rows if row["membership"] is None]
         if hidden:
             published = (
                 "was never published by the competition"
-                if loading.load_manifest(rows[0], options.source).origin
+                if manifest.origin
                 else f"is hidden; name the suite's {PRIVATE} folder with --truth"
             )
             raise SourceError(f"{suite.name}: the membership of {options.split} {published}, or score --split train")
         return {row["model_id"]: row["membership"] for row in rows}
-    path = options.truth / "rows.parquet" if options.truth.is_dir() else options.truth
-    if not path.is_file():
-        raise FolderError(f"{path}: no such file; expected the truth of {suite.name} as its training wrote it")
+    places = [options.truth, options.truth / "rows.parquet", options.truth / suite.name / PRIVATE / "rows.parquet"]
+    path = next((place for place in places if place.is_file()), None)
+    if path is None:
+        raise FolderError(
+            f"{options.truth}: expected the truth of {suite.name} as its training wrote it, rows.parquet or "
+            f"{suite.name}/{PRIVATE}/rows.parquet, got no such file"
+        )
     truth = {
         row["model_id"]: row
         for row in read_rows(path, PRIVATE_SCHEMA)
@@ -172,22 +275,6 @@ def _truth(options: argparse.Namespace, suite: Suite, rows: list[dict[str, Any]]
             f"there or have another challenge (model_{strange[0]}, ...): it belongs to another training of the suite"
         )
     return {model_id: row["membership"] for model_id, row in truth.items()}
-
-
-def _pooled_scores(truth: dict[int, Any], predictions: dict[int, Any]) -> dict[str, float]:
-    ids = sorted(truth)
-    return mico_score(np.concatenate([truth[i] for i in ids]), np.concatenate([predictions[i] for i in ids]))
-
-
-def _print_scores(scores: dict[str, float]) -> None:
-    rows = [(_title(name), f"{value:.4f}") for name, value in scores.items()]
-    sys.stdout.write(tables.text(("score", "value"), rows) + "\n")
-
-
-def _title(name: str) -> str:
-    if name.startswith("TPR_FPR_"):
-        return f"TPR at FPR < {int(name.removeprefix('TPR_FPR_')) / 10_000:g}"
-    return {"MIA": "advantage, max(TPR - FPR)", "accuracy": "best balanced accuracy"}.get(name, name)
 
 
 if __name__ == "__main__":

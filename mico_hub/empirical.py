@@ -26,6 +26,7 @@ from mico_hub.scoring import DRAWS, LEVEL, Interval, draw_models, interval_of
 
 FloatArray = NDArray[np.float64]
 
+_MOST_TRIALS = 1e9
 _QUANTILES = 4_000  # of the posterior false positive rate, to average over
 
 
@@ -144,7 +145,8 @@ def fix_rule(
 ) -> Rule:
     """The threshold and direction that promise the highest certified bound, chosen on the train models.
 
-    For each threshold the bound that `models` models would certify if their error rates were those of the train models.
+    For each threshold, the bound that `models` models would certify if their error rates were those of the train
+    models. Where that is nothing at any threshold, what four times as many would certify, and so on.
 
     Args:
         membership: Of the train models.
@@ -152,26 +154,40 @@ def fix_rule(
         models: How many models it will be used on, half of the outcomes members.
         delta: As for `certified_epsilon`.
         level: As for `certified_epsilon`.
+
+    Raises:
+        ValueError: Members and non-members are not told apart at all.
     """
     labels = np.concatenate([np.asarray(model) for model in membership])
     values = np.concatenate([np.asarray(model, dtype=np.float64) for model in scores])
-    alpha, trials = (1 - level) / 2, models / 2
-    best, rule = -1.0, Rule(math.inf)
     thresholds = np.unique(values)
     rank = np.searchsorted(thresholds, values)
     members, others = (np.bincount(rank[labels == label], minlength=len(thresholds)) for label in (1, 0))
-    for at_least in (True, False):
-        # Shares called members at each threshold: those at or above it, or at or below it.
-        tpr, fpr = (
+    rates = {  # direction -> shares called members of non-members and of members, at each threshold
+        at_least: tuple(
             (counts[::-1].cumsum()[::-1] if at_least else counts.cumsum()) / counts.sum()
-            for counts in (members, others)
+            for counts in (others, members)
         )
-        fpr_high, fnr_high = (beta.ppf(1 - alpha, rate * trials + 1, trials * (1 - rate)) for rate in (fpr, 1 - tpr))
-        bounds = epsilon_of_rates(np.nan_to_num(fpr_high, nan=1.0), np.nan_to_num(fnr_high, nan=1.0), delta)
-        position = int(np.argmax(bounds))
-        if bounds[position] > best:
-            best, rule = float(bounds[position]), Rule(float(thresholds[position]), at_least)
-    return rule
+        for at_least in (True, False)
+    }
+    trials, alpha = models / 2, (1 - level) / 2
+    while trials < _MOST_TRIALS:
+        bounds = {
+            at_least: epsilon_of_rates(
+                _upper(fpr * trials, trials, alpha), _upper((1 - tpr) * trials, trials, alpha), delta
+            )
+            for at_least, (fpr, tpr) in rates.items()
+        }
+        at_least = max(bounds, key=lambda direction: float(bounds[direction].max()))
+        if bounds[at_least].max() > 0:
+            return Rule(float(thresholds[int(np.argmax(bounds[at_least]))]), at_least)
+        trials *= 4
+    raise ValueError("expected scores that tell members from non-members, got some that do not at any threshold")
+
+
+def _upper(errors: FloatArray, trials: float, alpha: float) -> FloatArray:
+    """`clopper_pearson_upper` for any numbers of errors and trials."""
+    return np.where(errors >= trials, 1.0, beta.ppf(1 - alpha, errors + 1, np.maximum(trials - errors, 1e-12)))
 
 
 def pooled_epsilon(

@@ -2,14 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from statistics import mean
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from mico_hub.scoring import Interval, intervals
+from mico_hub.scoring import (
+    DRAWS,
+    Interval,
+    compare_draws,
+    count,
+    draw_models,
+    full_scores,
+    interval_of,
+    mean_per_model,
+    per_model,
+    resampled_scores,
+)
 from mico_hub.suites import SPLITS, Suite
+
+if TYPE_CHECKING:
+    from mico_hub.ceiling import Ceiling
 
 CHANCE = 0.1
 """The true positive rate of guessing at a false positive rate of 10%."""
@@ -17,7 +33,11 @@ CHANCE = 0.1
 _SCORES = ("TPR_FPR_1000", "AUC")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+REVEALED = "train"
+"""The split whose models are each other's shadows."""
+
+
+@dataclass(frozen=True, eq=False)
 class Result:
     """One attack on one split of one suite.
 
@@ -33,8 +53,12 @@ class Result:
     predictions: Sequence[ArrayLike]  # (2m,) for each model
     scores: Mapping[str, float]  # by the keys of `mico_score`
     accuracy: float | None  # mean over the models, on evaluation records
-    seconds: float
-    interval: Interval | None = field(init=False)  # 95%, of `tpr`; None: a single model, nothing to resample
+    seconds: float | None  # of the attack; None: not known
+    noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
+    intervals: Mapping[str, Interval] = field(
+        init=False
+    )  # 95%, by the keys of `resampled_scores`; a single model: none
+    _resampled: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"{self.suite.name}/{self.split}/{self.attack}"
@@ -43,11 +67,44 @@ class Result:
         missing = [key for key in _SCORES if key not in self.scores]
         if missing:
             raise ValueError(f"{where}: expected the scores of mico_score, there is no {', '.join(missing)}")
-        interval = None
+        resampled: dict[str, NDArray[np.float64]] = {}
         if len(self.membership) > 1:
-            rng = np.random.default_rng(0)  # fixed, so that a report can be made again
-            interval = intervals(self.membership, self.predictions, rng=rng)["TPR_FPR_1000"]
-        object.__setattr__(self, "interval", interval)
+            counts = count(self.membership, self.predictions)
+            # Fixed, so that a report can be made again, and so that all attacks on a split see the same resamples.
+            drawn = draw_models(counts.models, DRAWS, np.random.default_rng(0))
+            resampled = resampled_scores(counts, drawn)
+        object.__setattr__(self, "_resampled", resampled)
+        object.__setattr__(self, "intervals", {name: interval_of(values) for name, values in resampled.items()})
+
+    @property
+    def interval(self) -> Interval | None:
+        """95%, of `tpr`; None: a single model, nothing to resample."""
+        return self.intervals.get("TPR_FPR_1000")
+
+    def resampled(self, name: str) -> NDArray[np.float64]:
+        """A score on each resample, (draws,); the resamples are the same for all attacks on as many models."""
+        return self._resampled[name]
+
+    @cached_property
+    def full(self) -> Mapping[str, float]:
+        """`full_scores` of the pooled points."""
+        pooled = (np.concatenate([np.asarray(model) for model in each]) for each in (self.membership, self.predictions))
+        return full_scores(*pooled)
+
+    @cached_property
+    def means(self) -> Mapping[str, tuple[float, Interval | None]]:
+        """Each of the competition's scores of each model alone, its mean over models and an interval."""
+        alone = per_model(self.membership, self.predictions)
+        if len(self.membership) < 2:
+            return {name: (float(values.mean()), None) for name, values in alone.items()}
+        return dict(mean_per_model(alone, rng=np.random.default_rng(0)))
+
+    @property
+    def ceiling(self) -> "Ceiling | None":
+        """What bounds this score: the ceiling for substitution, the game that is played; None without DP."""
+        from mico_hub.ceiling import suite_ceiling  # dp_accounting takes a second to import
+
+        return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
 
     @property
     def tpr(self) -> float:
@@ -126,7 +183,7 @@ def _of_track(results: list[Result]) -> list[str]:
     if len(attacks) > 1:
         words.append(_on_attacks(attacks, len({result.suite.name for result in main})))
     words += _on_accuracy(main)
-    if main[0].split == "train":
+    if main[0].split == REVEALED:
         words.append(
             "These are models whose membership is public, each attacked with the others as its shadow models, so they "
             "are not independent: the intervals are approximate and too narrow."
@@ -220,7 +277,8 @@ def _on_attacks(attacks: Sequence[tuple[list[Result], float]], suites: int) -> s
         missing = "" if len(group) == suites else f" over {len(group)} of {suites} suites"
         means.append(f"{group[0].title} {percent(average)}{missing}")
     best = attacks[0][0]
-    words = f"Mean over the suites, which ranks attacks (their differences are not tested): {'; '.join(means)}."
+    words = f"Mean over the suites, which ranks attacks: {'; '.join(means)}."
+    words += _on_difference(attacks[0][0], attacks[1][0])
     rivals = [result for group, _ in attacks[1:] for result in group]
     for result in best:
         above = [r for r in rivals if r.suite.name == result.suite.name and r.tpr > result.tpr]
@@ -228,6 +286,30 @@ def _on_attacks(attacks: Sequence[tuple[list[Result], float]], suites: int) -> s
             rival = max(above, key=lambda r: r.tpr)
             words += f" On {result.suite.name} the highest is {rival.title} with {percent(rival.tpr)}."
     return words
+
+
+def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
+    """Whether the best attack is ahead of the second, by the paired difference of their means over the suites."""
+    if [result.suite for result in best] != [result.suite for result in second] or any(
+        result.interval is None for result in (*best, *second)
+    ):
+        return ""
+    # Suites are different models, so each suite has resamples of its own; here they only need to be independent.
+    shuffles = [np.random.default_rng(i).permutation(DRAWS) for i in range(len(best))]
+    draws = np.mean(
+        [
+            (one.resampled("TPR_FPR_1000") - other.resampled("TPR_FPR_1000"))[shuffle]
+            for one, other, shuffle in zip(best, second, shuffles, strict=True)
+        ],
+        axis=0,
+    )
+    difference = mean(result.tpr for result in best) - mean(result.tpr for result in second)
+    found = compare_draws(difference, draws)
+    verdict = "" if found.clear else ", which is inside the noise"
+    return (
+        f" {_capital(best[0].title)} is ahead of {second[0].title} by {100 * difference:.1f} points "
+        f"(paired, {100 * found.interval.low:.1f} to {100 * found.interval.high:.1f}){verdict}."
+    )
 
 
 def _on_accuracy(main: Sequence[Result]) -> list[str]:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
@@ -20,7 +21,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from mico_hub.scoring import full_roc_curve
+from mico_hub.cache import atomic_path
+from mico_hub.scoring import count, draw_models, full_roc_curve
 
 Scale = Literal["linear", "log"]
 FloatArray = NDArray[np.float64]
@@ -36,6 +38,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 MARKERS = "osD^vPX"
 BAND_DRAWS = 200
+_BOUND_LINE = (0, (5, 1.5, 1, 1.5))
 TARGET_FPR = 0.1
 _WIDTH, _HEIGHT = 4.2, 4.1  # inches, of a figure without its legend: the axes are then about square
 _LEGEND_ROW = 0.195  # inches
@@ -52,6 +55,15 @@ class Curve:
     main: bool  # solid; dashed for the lesser curves
     band: tuple[FloatArray, FloatArray] | None  # (grid,) low and high
     negatives: int  # non-members; no false positive rate but 0 is below 1 / negatives
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """What no curve can pass."""
+
+    label: str
+    fpr: FloatArray  # (grid,)
+    tpr: FloatArray  # (grid,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,30 +115,22 @@ def _at(fpr: FloatArray, tpr: FloatArray, grid: FloatArray) -> FloatArray:
 def _band(
     membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike], grid: FloatArray, rng: np.random.Generator
 ) -> tuple[FloatArray, FloatArray]:
-    """The central 95% of the resampled curves at each point of the grid: two (grid,).
-
-    A resample is a count of each model, so its positives at all thresholds are a matrix product of counts that are made
-    once; sorting the points anew for each resample gives the same and takes ten times as long.
-    """
-    models = len(membership)
-    thresholds = np.unique(np.concatenate([np.asarray(model, dtype=np.float64) for model in predictions]))
-    positives = np.zeros((2, models, len(thresholds) + 1), dtype=np.float32)  # float32 counts exactly to 2^24
-    for i, (member, values) in enumerate(zip(membership, predictions, strict=True)):
-        rank = len(thresholds) - np.searchsorted(thresholds, np.asarray(values, dtype=np.float64))  # 1 is the highest
-        for positive in (0, 1):
-            positives[positive, i] = np.bincount(rank[np.asarray(member) == positive], minlength=len(thresholds) + 1)
-    positives = positives.cumsum(axis=2)  # (non-members and members, models, thresholds)
-    draws = rng.multinomial(models, [1 / models] * models, size=BAND_DRAWS).astype(np.float32)
+    """The central 95% of the resampled curves at each point of the grid: two (grid,)."""
+    counts = count(membership, predictions)
+    drawn = draw_models(counts.models, BAND_DRAWS, rng)
     curves = np.empty((BAND_DRAWS, len(grid)))
-    for k, counts in enumerate(draws):
-        false, true = (np.asarray(counts @ of_class, dtype=np.float64) for of_class in positives)
+    for k, of_models in enumerate(drawn):
+        false, true = (
+            np.asarray(of_models @ of_class, dtype=np.float64)
+            for of_class in (counts.false_positives, counts.true_positives)
+        )
         curves[k] = _at(false / false[-1], true / true[-1], grid)
     low, high = np.quantile(curves, [0.025, 0.975], axis=0)
     return low, high
 
 
-def roc_figure(curves: Sequence[Curve], scale: Scale) -> Figure:
-    """The curves, their bands, the diagonal of guessing and a line at the false positive rate that ranks."""
+def roc_figure(curves: Sequence[Curve], scale: Scale, bound: Bound | None = None) -> Figure:
+    """The curves, their bands, what bounds them, the diagonal of guessing, and a line at the rate that ranks."""
     with _style():
         figure, axes = _axes()
         lowest = 1 / max(c.negatives for c in curves)
@@ -140,6 +144,8 @@ def roc_figure(curves: Sequence[Curve], scale: Scale) -> Figure:
                 axes.fill_between(c.fpr, low, high, color=colour, alpha=0.2, linewidth=0)
             tpr = c.tpr if scale == "linear" else np.maximum(c.tpr, lowest / 10)
             axes.plot(c.fpr, tpr, color=colour, linewidth=1.8 if c.main else 1.2, linestyle=dash)
+        if bound is not None:
+            axes.plot(bound.fpr, bound.tpr, color=INK, linewidth=1.3, linestyle=_BOUND_LINE)
         axes.set(xscale=scale, yscale=scale, xlim=edges, ylim=edges)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
         if scale == "log":
@@ -148,11 +154,54 @@ def roc_figure(curves: Sequence[Curve], scale: Scale) -> Figure:
                 axis.minorticks_off()
         # Below the diagonal and right of the line: no attack that is better than guessing gets there.
         axes.annotate("10%", (TARGET_FPR, edges[0]), (4, 5), textcoords="offset points", color=INK)
-        _legend(figure, [_curve_key(c) for c in curves] + [_key("guessing", color=INK, linestyle=":", linewidth=1)])
+        keys = [_curve_key(c) for c in curves]
+        if bound is not None:
+            keys.append(_key(bound.label, color=INK, linestyle=_BOUND_LINE, linewidth=1.3))
+        _legend(figure, [*keys, _key("guessing", color=INK, linestyle=":", linewidth=1)])
         return figure
 
 
-def budget_figure(columns: Sequence[str], points: Sequence[Point], ylabel: str, chance: float) -> Figure:
+def distribution_figure(
+    membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike], threshold: float, described: str
+) -> Figure:
+    """How the predictions of members and of non-members are distributed, and the threshold that ranks.
+
+    Args:
+        membership: One (points,) list of 0 and 1 for each model.
+        predictions: One (points,) list for each model.
+        threshold: Shown as a line where it is finite.
+        described: What the line is, for the legend.
+    """
+    labels = np.concatenate([np.asarray(model) for model in membership])
+    values = np.concatenate([np.asarray(model, dtype=np.float64) for model in predictions])
+    low, high = float(values.min()), float(values.max())
+    edges = np.linspace(low, high if high > low else low + 1, 41)
+    with _style():
+        figure, axes = _axes()
+        keys = []
+        for label, name, colour, dash in (
+            (1, "members", COLOURS[0], "-"),
+            (0, "non-members", COLOURS[1], (0, (4, 1.5))),
+        ):
+            counts, _ = np.histogram(values[labels == label], edges)
+            shares = counts / max(1, counts.sum())
+            axes.stairs(shares, edges, baseline=None, color=colour, linewidth=1.8, linestyle=dash)
+            axes.stairs(shares, edges, color=colour, alpha=0.15, fill=True, linewidth=0)
+            keys.append(_key(name, color=colour, linewidth=1.8, linestyle=dash))
+        if np.isfinite(threshold):
+            axes.axvline(threshold, color=INK, linewidth=0.8, alpha=0.7)
+            keys.append(_key(described, color=INK, linewidth=0.8, alpha=0.7))
+        axes.set_xlim(edges[0], edges[-1])
+        axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=1))
+        axes.set(xlabel="prediction (40 bins)", ylabel="share of the points")
+        _legend(figure, keys)
+        return figure
+
+
+def budget_figure(
+    columns: Sequence[str], points: Sequence[Point], ylabel: str, chance: float, bounds: Sequence[float | None] = ()
+) -> Figure:
     """A score for each column (a budget, largest first) and style, with bars for the intervals.
 
     Args:
@@ -160,9 +209,13 @@ def budget_figure(columns: Sequence[str], points: Sequence[Point], ylabel: str, 
         points: In any order; those of one column stand beside each other in the order of their first appearance.
         ylabel: What the score is, a rate shown in percent.
         chance: What guessing scores.
+        bounds: For each column what no score can pass, or None.
     """
     with _style():
         figure, axes = _axes()
+        for column, bound in enumerate(bounds):
+            if bound is not None:
+                axes.hlines(bound, column - 0.38, column + 0.38, color=INK, linewidth=1.3, linestyle=_BOUND_LINE)
         axes.axhline(chance, color=INK, linewidth=1, linestyle=":")
         series = list(dict.fromkeys((p.style, p.filled, p.label) for p in points))
         step = min(0.16, 0.7 / len(series))
@@ -175,13 +228,16 @@ def budget_figure(columns: Sequence[str], points: Sequence[Point], ylabel: str, 
                         axes.vlines(p.column + shift, *p.interval, color=look["color"], linewidth=1.6)
                     axes.plot(p.column + shift, p.value, **look)
         axes.set_xlim(-0.6, len(columns) - 0.4)
-        highest = max([chance, *(p.interval[1] if p.interval else p.value for p in points)])
+        tops = [bound for bound in bounds if bound is not None]
+        highest = max([chance, *tops, *(p.interval[1] if p.interval else p.value for p in points)])
         axes.set_ylim(0, min(1.02, 1.12 * highest))
         axes.set_xticks(range(len(columns)), columns, fontsize=8.5)
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axes.set(xlabel="claimed epsilon", ylabel=ylabel)
         axes.grid(visible=False, axis="x")
         keys = [_key(label, **_marker(style, filled), linestyle="") for style, filled, label in series]
+        if tops:
+            keys.append(_key("ceiling for any attack", color=INK, linestyle=_BOUND_LINE, linewidth=1.3))
         _legend(figure, [*keys, _key("guessing", color=INK, linestyle=":", linewidth=1)])
         return figure
 
@@ -270,3 +326,11 @@ def svg(figure: Figure, name: str, description: str) -> str:
     viewbox = re.search(r'viewBox="[^"]*"', drawing)
     opening = f'<svg {viewbox[0] if viewbox else ""} role="img" aria-label="{html.escape(description)}">'
     return opening + drawing[drawing.index(">") + 1 :].strip()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """The figure as a file, PNG or SVG by its suffix, on white; whole or not at all."""
+    with _style(), atomic_path(path) as temporary:
+        figure.savefig(
+            temporary, dpi=200, facecolor="white", metadata={"Date": None} if path.suffix == ".svg" else None
+        )

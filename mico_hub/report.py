@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from matplotlib.figure import Figure
 
-from mico_hub import plots
+from mico_hub import plots, scorecard
 from mico_hub.cache import atomic_write
 from mico_hub.findings import CHANCE, Result, by_track, conclusions, main_results, percent, percent_range, ranked
 from mico_hub.suites import SPLITS
@@ -49,7 +50,7 @@ def _cells(result: Result) -> tuple[str, ...]:
         f"{result.scores['AUC']:.3f}",
         "-" if result.accuracy is None else percent(result.accuracy),
         f"{result.suite.epsilon:g}",
-        f"{result.seconds:.1f}",
+        "-" if result.seconds is None else f"{result.seconds:.1f}",
     )
 
 
@@ -85,7 +86,10 @@ def page(results: Sequence[Result], title: str) -> str:
         rows=rows,
         columns=_COLUMNS,
         overviews=[_overview(track, of_track) for track, of_track in tracks.items()],
-        suites=[pair for of_track in tracks.values() for pair in _rocs(of_track)],
+        suites=[of_suite for of_track in tracks.values() for of_suite in _suites(of_track)],
+        comparison_headers=scorecard.COMPARISON,
+        ranks=scorecard.RANKS,
+        any_ceiling=any(result.ceiling is not None for result in results),
         solid=_splits(main),
         dashed=_splits([result for result in results if result not in main]),
         commands=[command for of_track in tracks.values() for command in _commands(of_track)],
@@ -107,7 +111,12 @@ def _label(result: Result, results: Sequence[Result]) -> str:
 
 
 def _overview(track: str, results: Sequence[Result]) -> _Picture:
-    """The main number over the budgets."""
+    figure, described = _overview_figure(results)
+    return _Picture(f"{track}: members found, by claimed epsilon", plots.svg(figure, f"{track}-budgets", described))
+
+
+def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
+    """The main number over the budgets, and what it shows in words."""
     main, attacks = main_results(results), _attacks(results)
     suites = list({result.suite.name: result.suite for result in results}.values())
     names = [suite.name for suite in suites]
@@ -123,10 +132,16 @@ def _overview(track: str, results: Sequence[Result]) -> _Picture:
         for result in sorted(results, key=lambda result: attacks.index(result.attack))
     ]
     ticks = [f"{f'{suite.epsilon:g}' if suite.private else 'no DP'}\n{suite.name}" for suite in suites]
-    figure = plots.budget_figure(ticks, points, "true positive rate at 10% false positives", CHANCE)
+    ceilings = [_ceiling_at([result for result in main if result.suite is suite]) for suite in suites]
+    figure = plots.budget_figure(ticks, points, "true positive rate at 10% false positives", CHANCE, ceilings)
     described = "; ".join(f"{result.suite.name}, {_numbers(result)}" for result in results)
-    svg = plots.svg(figure, f"{track}-budgets", f"True positive rate at 10% FPR by claimed epsilon: {described}")
-    return _Picture(f"{track}: members found, by claimed epsilon", svg)
+    return figure, f"True positive rate at 10% FPR by claimed epsilon: {described}"
+
+
+def _ceiling_at(results: Sequence[Result]) -> float | None:
+    """What no attack on these models can find at 10% false positives."""
+    ceiling = next((result.ceiling for result in results if result.ceiling is not None), None)
+    return None if ceiling is None else float(ceiling.tpr(CHANCE))
 
 
 def _numbers(result: Result) -> str:
@@ -134,31 +149,92 @@ def _numbers(result: Result) -> str:
     return f"{result.title}, {result.split}: {percent(result.tpr)}{interval}"
 
 
-def _rocs(results: Sequence[Result]) -> list[tuple[str, list[_Picture]]]:
-    """For each suite its name and its curves, on linear and on logarithmic axes."""
-    main, attacks = main_results(results), _attacks(results)
-    pictures = []
+@dataclass(frozen=True, slots=True)
+class _Suite:
+    """What the page shows of a suite."""
+
+    name: str
+    pictures: list[_Picture]
+    comparison: list[tuple[str, ...]]  # attacks on the main split; empty where there is one, or one model
+
+
+def _suites(results: Sequence[Result]) -> list[_Suite]:
+    attacks = _attacks(results)
+    shown = []
     for name in dict.fromkeys(result.suite.name for result in results):
-        of_suite = [result for result in results if result.suite.name == name]
-        curves = [
-            plots.curve(
-                _label(result, results),
-                attacks.index(result.attack),
-                result.membership,
-                result.predictions,
-                main=result in main,
-                rng=np.random.default_rng(0),
-            )
-            for result in sorted(of_suite, key=lambda result: attacks.index(result.attack))
+        of_suite = sorted(
+            (result for result in results if result.suite.name == name), key=lambda result: attacks.index(result.attack)
+        )
+        main = main_results(of_suite)
+        comparable = len(main) > 1 and all(result.interval is not None for result in main)
+        pictures = [
+            _Picture(caption, plots.svg(figure, f"{name}-{what}", described))
+            for what, (figure, caption, described) in _figures(of_suite, results).items()
         ]
-        described = "; ".join(_numbers(result) for result in of_suite)
-        pair = []
-        for scale, axes in _SCALES.items():
-            what = f"Receiver operating characteristic of {name} on {axes} axes, true positive rate at 10% FPR"
-            svg = plots.svg(plots.roc_figure(curves, scale), f"{name}-{scale}", f"{what}: {described}")
-            pair.append(_Picture(f"{name}, {axes} axes", svg))
-        pictures.append((name, pair))
-    return pictures
+        shown.append(_Suite(name, pictures, scorecard.compared(main) if comparable else []))
+    return shown
+
+
+def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str, tuple[Figure, str, str]]:
+    """A suite's pictures by what they show: figure, caption, and description to be read aloud."""
+    main, attacks, name = main_results(of_suite), _attacks(results), of_suite[0].suite.name
+    curves = [
+        plots.curve(
+            _label(result, results),
+            attacks.index(result.attack),
+            result.membership,
+            result.predictions,
+            main=result in main,
+            rng=np.random.default_rng(0),
+        )
+        for result in of_suite
+    ]
+    described = "; ".join(_numbers(result) for result in of_suite)
+    bound = _bound(main, curves)
+    figures: dict[str, tuple[Figure, str, str]] = {}
+    for scale, axes in _SCALES.items():
+        what = f"Receiver operating characteristic of {name} on {axes} axes, true positive rate at 10% FPR: {described}"
+        figures[scale] = plots.roc_figure(curves, scale, bound), f"{name}, {axes} axes", what
+    best = max(main, key=lambda result: result.tpr)
+    threshold = best.full["threshold_1000"]
+    line = "threshold at 10% FPR"
+    figure = plots.distribution_figure(best.membership, best.predictions, threshold, line)
+    caption = f"{name}, predictions of {best.title}"
+    what = f"Distribution of the predictions of {best.title} for members and for non-members of {name}"
+    figures["predictions"] = figure, caption, f"{what}; {line}: {threshold:.4g}"
+    return figures
+
+
+def _bound(main: Sequence[Result], curves: Sequence[plots.Curve]) -> plots.Bound | None:
+    ceiling = next((result.ceiling for result in main if result.ceiling is not None), None)
+    if ceiling is None:
+        return None
+    grid = np.union1d(np.linspace(0, 1, 101), np.geomspace(1 / max(curve.negatives for curve in curves), 1, 61))
+    return plots.Bound("ceiling for any attack", grid, ceiling.tpr(grid))
+
+
+def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> list[Path]:
+    """Every picture of the report as a file of its own, on white.
+
+    Args:
+        results: As for `write_report`.
+        folder: Made where it does not exist.
+        file_format: `png` or `svg`.
+
+    Returns:
+        The files.
+    """
+    paths = []
+    for track, of_track in by_track(results).items():
+        figures = {f"{track}-budgets": _overview_figure(of_track)[0]}
+        for name in dict.fromkeys(result.suite.name for result in of_track):
+            of_suite = [result for result in of_track if result.suite.name == name]
+            figures |= {f"{name}-{what}": figure for what, (figure, _, _) in _figures(of_suite, of_track).items()}
+        for name, figure in figures.items():
+            path = folder / f"{name}.{file_format}"
+            plots.save(figure, path)
+            paths.append(path)
+    return paths
 
 
 def _commands(results: Sequence[Result]) -> list[str]:

@@ -1,3 +1,5 @@
+import json
+import re
 import shutil
 import subprocess
 import sys
@@ -117,3 +119,77 @@ def test_every_command_has_an_example_in_its_help(command: str, capsys: pytest.C
         cli.main([command, "--help"])
     assert stopped.value.code == 0
     assert f"example: mico-hub {command}" in capsys.readouterr().out
+
+
+def attacked(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for suite in ("digits_inf", "digits_hi", "digits_lo"):
+        for attack in ("loss", "lira"):
+            code, _, err = run(capsys, "attack", suite, "--attack", attack, "--out", attack)
+            assert code == 0, err
+
+
+def test_score_compares_attacks_over_a_track_and_writes_all_forms(
+    work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    attacked(work, capsys)
+    arguments = ["score", "loss", "lira", "--suite", "digits", "--json", "s.json", "--html", "r.html"]
+    code, out, err = run(capsys, *arguments, "--figures", "figures", "--format", "svg")
+    assert code == 0, err
+    assert out.count(": 2 attacks\n") == 3
+    assert "LiRA, online\ndigits_hi train: 4 models, 800 points" in out
+    assert "10 pictures in figures" in out
+    results = json.loads((work / "s.json").read_text())["results"]
+    assert [(each["suite"], each["attack"]) for each in results[:2]] == [
+        ("digits_inf", "loss threshold"),
+        ("digits_inf", "LiRA, online"),
+    ]
+    assert (work / "r.html").read_text().count("<svg") == 10
+    assert len(list((work / "figures").iterdir())) == 10
+
+
+def test_everything_that_is_wrong_is_said_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    attacked(work, capsys)
+    folder = work / "loss" / "digits" / "digits_inf" / "train"
+    shutil.rmtree(folder / "model_0")
+    (folder / "model_1" / "prediction.csv").write_text(",".join(["0.5"] * 198))
+    (folder / "model_2" / "prediction.csv").write_text(",".join(["nan", "1.2", *["0.5"] * 198]))
+    shutil.rmtree(work / "lira" / "digits" / "digits_inf" / "train" / "model_3")
+    code, out, err = run(capsys, "score", "loss", "lira", "--suite", "digits_inf", "--json", "s.json")
+    assert code == 2
+    assert out == ""
+    for problem in (
+        "model_0 missing",
+        "model_1: expected 200 predictions, got 198",
+        "model_2: 1 of 200 predictions is NaN: position 0 is nan",
+        "1 of 200 predictions is outside [0, 1]: position 1 is 1.2",
+        "model_3 missing",
+    ):
+        assert problem in err
+    assert not (work / "s.json").exists()
+
+
+def test_the_truth_may_be_named_by_the_folder_of_suites(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "attack", "digits_hi", "--split", "dev", "--attack", "loss", "--out", "loss")
+    for truth in (trained, trained / "digits_hi" / "private", trained / "digits_hi" / "private" / "rows.parquet"):
+        arguments = ["score", "loss", "--suite", "digits_hi", "--split", "dev", "--truth", str(truth)]
+        assert run(capsys, *arguments)[0] == 0
+    code, _, err = run(capsys, *arguments[:-1], str(work))
+    assert code == 2
+    assert "expected the truth of digits_hi as its training wrote it" in err
+
+
+def test_audit_sets_bound_and_estimates_beside_the_claim(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, "audit", "digits_hi", "--attack", "loss", "--split", "dev", "--truth", str(trained))
+    assert code == 0, err
+    assert re.search(r"^claimed, add or remove one record +10$", out, re.M)
+    ceiling = re.search(r"^at most, substitution +(\d+\.\d\d)  by PLD$", out, re.M)
+    assert ceiling is not None
+    assert float(ceiling[1]) > 10
+    assert "certified at 95%; one record a model: " in out
+    assert out.count("no bound") == 2
+    assert "fixed on the train models" in out
+    assert run(capsys, "audit", "digits_hi", "--truth", str(work))[0] == 2

@@ -211,3 +211,16 @@ def test_the_one_run_bound_covers_for_coins() -> None:
 def test_the_one_run_bound_is_refused_for_micos_challenges() -> None:
     with pytest.raises(ValueError, match="needs a membership drawn by independent coins"):
         one_run_epsilon(200, 200, 150, delta=0, independent_coins=False)
+
+
+def test_where_so_few_models_certify_nothing_the_rule_is_that_of_more() -> None:
+    """A weak attack: with 10 models every bound is 0, and the first threshold would call everyone a member."""
+    rng = np.random.default_rng(5)
+    membership = [rng.permutation(np.repeat([0, 1], 100)) for _ in range(50)]
+    scores = [rng.normal(0.8 * of_model) for of_model in membership]
+    rule = fix_rule(membership, scores, models=10, delta=0)
+    outcomes = Outcomes.of(rule, np.concatenate(membership), np.concatenate(scores))
+    assert outcomes.false_positives < outcomes.non_members / 2
+    assert outcomes.members - outcomes.false_negatives > 1.5 * outcomes.false_positives
+    with pytest.raises(ValueError, match="expected scores that tell members from non-members"):
+        fix_rule([[0, 1]] * 3, [[0.5, 0.5]] * 3, models=10, delta=0)

@@ -9,7 +9,7 @@ import pytest
 
 from mico_hub import plots, tables
 from mico_hub.metrics.mico_score.scoring import full_roc_curve, mico_score
-from mico_hub.report import HEADERS, Result, conclusions, page, table, write_report
+from mico_hub.report import HEADERS, Result, conclusions, page, save_figures, table, write_report
 from mico_hub.suites import get_suite
 
 TITLES = {"loss": "loss threshold", "lira": "LiRA, online", "odd": 'odd <b>&"$x$"'}
@@ -21,8 +21,9 @@ def make(
     suite: str, shift: float, *, split: str = "final", attack: str = "lira", models: int = 15, **changes: Any
 ) -> Result:
     """A result whose members score `shift` standard deviations above its non-members."""
+    of_models = np.random.default_rng(list(f"{suite}{split}".encode()))  # the same for every attack
+    membership = [of_models.permutation(np.repeat([0, 1], 50)) for _ in range(models)]
     rng = np.random.default_rng(list(f"{suite}{split}{attack}".encode()))
-    membership = [rng.permutation(np.repeat([0, 1], 50)) for _ in range(models)]
     predictions = [rng.normal(shift * of_model) for of_model in membership]
     return Result(
         **{
@@ -200,7 +201,8 @@ def test_the_strongest_attack_is_the_subject_and_a_stronger_rival_on_a_suite_is_
     said = words(results)
     assert "LiRA, online, finds" in said
     assert re.search(
-        r"which ranks attacks \(their differences are not tested\): LiRA, online \d+\.\d%; loss threshold \d+\.\d%\.",
+        r"which ranks attacks: LiRA, online \d+\.\d%; loss threshold \d+\.\d%\. "
+        r"LiRA, online is ahead of loss threshold by \d+\.\d points \(paired, \d+\.\d to \d+\.\d\)\.",
         said,
     )
     assert f"On digits_lo the highest is loss threshold with {100 * results[5].tpr:.1f}%." in said
@@ -249,8 +251,8 @@ def test_the_page_is_well_formed_self_contained_and_complete(results: list[Resul
     assert "http" not in re.sub(r"http-equiv", "", html)
     assert len(checked.ids) == len(set(checked.ids)) > 0
     assert set(checked.references) <= set(checked.ids)
-    assert len(checked.labels) == 7
-    assert all("LiRA, online" in label for label in checked.labels)
+    assert len(checked.labels) == 1 + 3 * 3  # the budgets; two curves and the predictions of each suite
+    assert all("LiRA, online" in label for label in checked.labels if not label.startswith("Distribution"))
     assert "A <title> & more" in text
     headers, rows = table(results)
     for cell in {*headers, *(cell for row in rows for cell in row), *conclusions(results)}:
@@ -311,3 +313,47 @@ def test_a_curve_of_a_split_that_is_not_the_main_one_has_no_band() -> None:
     made = plots.curve("", 0, result.membership, result.predictions, main=False, rng=np.random.default_rng(0))
     assert made.band is None
     assert (made.fpr[0], made.fpr[-1], made.tpr[-1], made.negatives) == (0, 1, 1, 100)
+
+
+def test_attacks_on_a_suite_are_compared_in_the_page(results: list[Result]) -> None:
+    text = " ".join("".join(check(page(results, "t")).text).split())
+    assert "to the first" in text
+    assert "Ranks such as 1-2 overlap" in text
+    lone = " ".join("".join(check(page(digits(1.0, 0.5, 0.0), "t")).text).split())
+    assert "to the first" not in lone
+
+
+def test_the_ceiling_is_drawn_where_the_noise_is_known() -> None:
+    hi = make("digits_hi", 0.7)
+    assert hi.ceiling is None
+    assert "ceiling for any attack" not in page([hi], "t")
+    noisy = make("digits_hi", 0.7, noise_multiplier=4.5)
+    assert noisy.ceiling is not None
+    assert noisy.ceiling.adjacency == "substitution"
+    html = page([noisy], "t")
+    assert html.count("ceiling for any attack") >= 4  # three legends and the explanation
+    assert make("digits_inf", 0.7).ceiling is None
+
+
+def test_a_difference_inside_the_noise_is_told_so() -> None:
+    said = words([*digits(1.0, 0.5, 0.2), *digits(1.0, 0.5, 0.2, attack="odd")])
+    assert re.search(
+        r"is ahead of .* by \d\.\d points \(paired, -\d+\.\d to \d+\.\d\), which is inside the noise\.", said
+    )
+
+
+@pytest.mark.parametrize("file_format", ["png", "svg"])
+def test_pictures_are_written_on_request(tmp_path: Path, file_format: str) -> None:
+    paths = save_figures([make("digits_hi", 0.7, models=4)], tmp_path / "figures", file_format)
+    assert [path.name for path in paths] == [
+        f"{name}.{file_format}"
+        for name in ("digits-budgets", "digits_hi-linear", "digits_hi-log", "digits_hi-predictions")
+    ]
+    start = {"png": b"\x89PNG", "svg": b"<?xml"}[file_format]
+    assert all(path.read_bytes().startswith(start) for path in paths)
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(path.name for path in paths)
+
+
+def test_predictions_that_are_all_the_same_have_a_distribution() -> None:
+    figure = plots.distribution_figure([[0, 1]], [[0.5, 0.5]], np.inf, "threshold")
+    assert plots.svg(figure, "name", "what").startswith("<svg")

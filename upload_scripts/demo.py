@@ -33,6 +33,7 @@ def attack_suite(suite: Suite, folder: SuiteFolder) -> list[report.Result]:
     """Attacks dev and final of a suite, loaded by name, and scores against its private truth."""
     rows = load_dataset("mico", suite.name)
     metric = evaluate.load("mico_score")
+    noise = folder.manifest().noise_multiplier
     truth = {row["model_id"]: row["membership"] for row in read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)}
     results = []
     for split in ("dev", "final"):
@@ -52,6 +53,7 @@ def attack_suite(suite: Suite, folder: SuiteFolder) -> list[report.Result]:
                     scores=metric.compute(predictions=predictions, references=membership),
                     accuracy=mean(rows[split]["accuracy"]),
                     seconds=seconds,
+                    noise_multiplier=noise,
                 )
             )
     return results

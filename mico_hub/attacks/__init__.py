@@ -38,6 +38,13 @@ def attack(
     Raises:
         ValueError: No such attack; no targets; a shadow model whose training records are hidden.
     """
+    return to_predictions(attack_scores(name, targets, shadows, source))
+
+
+def attack_scores(
+    name: str, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
+) -> list[FloatArray]:
+    """As `attack`, but the scores themselves: (2m,) for each target on any scale, from it and its shadows alone."""
     if name not in ATTACKS:
         raise ValueError(f"unknown attack {name!r}; there are: {', '.join(ATTACKS)}")
     chosen = ATTACKS[name]
@@ -65,7 +72,7 @@ def attack(
         at = column[_indices(row["challenge"])]
         used = np.array([not reuse or other != position for other in range(len(others))], dtype=bool)
         scores.append(chosen.score(Points(of_targets[position, at], of_shadows[used][:, at], member[used][:, at])))
-    return to_predictions(scores)
+    return scores
 
 
 def to_predictions(scores: Sequence[npt.ArrayLike]) -> list[FloatArray]:
@@ -107,4 +114,4 @@ def _shadow_rows(rows: list[Row]) -> list[Row]:
     return rows
 
 
-__all__ = ["ATTACKS", "Attack", "Points", "TooFewShadowsError", "attack", "to_predictions"]
+__all__ = ["ATTACKS", "Attack", "Points", "TooFewShadowsError", "attack", "attack_scores", "to_predictions"]

@@ -117,7 +117,7 @@ def resampled_scores(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, Fl
     # The best threshold lies behind a member and before a non-member, whatever the models are counted for: at the
     # thresholds left out, a curve is the same as before, or worse.
     best = _ends_of_runs(counts)
-    chunk = max(1, _CHUNK // (counts.false_positives.shape[1] if counts.mixed else np.count_nonzero(best)))
+    chunk = max(1, _CHUNK // int(np.count_nonzero(best)))
     parts = [_scores(counts, best, drawn[start : start + chunk]) for start in range(0, len(drawn), chunk)]
     scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return {**{name: scores[name] for name in _COMPETITION}, **scores}
@@ -169,10 +169,11 @@ def _areas(counts: Counts, drawn: NDArray[np.float32]) -> FloatArray:
 def _competition_tprs(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, FloatArray]:
     """`competition_tpr_at_fpr` of each resample: its own thresholds alone, without the points that would be dropped."""
     found = np.empty((len(MAX_FPRS), len(drawn)))
-    for position, (false, true) in enumerate(
-        zip(drawn @ counts.false_positives, drawn @ counts.true_positives, strict=True)
-    ):
-        there = np.flatnonzero((np.diff(false) != 0) | (np.diff(true) != 0)) + 1
+    for position, weights in enumerate(drawn):
+        false, true = weights @ counts.false_positives, weights @ counts.true_positives
+        there = np.flatnonzero(np.diff(false + true)) + 1
+        # No later threshold matters, but the first of them tells whether the one before it is a corner.
+        there = there[: np.searchsorted(false[there], max(MAX_FPRS) * false[-1], side="right") + 1]
         kept = there[corners(false[there], true[there])]
         fpr = np.append(0.0, false[kept].astype(np.float64) / false[-1])
         tpr = np.append(0.0, true[kept].astype(np.float64) / true[-1])

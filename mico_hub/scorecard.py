@@ -1,0 +1,147 @@
+"""All scores of an attack on a split, as tables for a terminal and as JSON."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mico_hub import tables
+from mico_hub.findings import REVEALED, Result
+from mico_hub.scoring import DRAWS, MAX_FPRS, Interval, compare_draws, rank
+
+_NAMES = {"AUC": "AUC", "MIA": "advantage, max(TPR - FPR)", "accuracy": "best balanced accuracy"}
+
+
+def title(name: str) -> str:
+    """A key of `mico_score` for people: `TPR_FPR_1000` -> `TPR at FPR < 0.1`."""
+    if name.startswith("TPR_FPR_"):
+        return f"TPR at FPR < {int(name.removeprefix('TPR_FPR_')) / 10_000:g}"
+    return _NAMES.get(name, name)
+
+
+def card(result: Result) -> str:
+    """The competition's scores, those of the whole curve, and what the intervals mean."""
+    points, ties = int(result.full["points"]), int(result.full["tied_groups"])
+    tied = "no two tie" if not ties else f"{ties:,} values are shared"
+    heading = f"{result.suite.name} {result.split}: {len(result.membership):,} models, {points:,} points, {tied}"
+    competition = [
+        (
+            title(name),
+            f"{value:.4f}",
+            _interval(result.intervals.get(name)),
+            f"{result.means[name][0]:.4f}",
+            _interval(result.means[name][1]),
+        )
+        for name, value in result.scores.items()
+    ]
+    non_members = sum(int(np.count_nonzero(np.asarray(model) == 0)) for model in result.membership)
+    whole = []
+    for max_fpr in MAX_FPRS:
+        rate = int(1e4 * max_fpr)
+        whole.append(
+            (
+                f"FPR <= {max_fpr:g}",
+                f"{result.full[f'TPR_FPR_le_{rate}']:.4f}",
+                _interval(result.intervals.get(f"TPR_FPR_le_{rate}")),
+                f"{result.full[f'TPR_FPR_hull_{rate}']:.4f}",
+                _interval(result.intervals.get(f"TPR_FPR_hull_{rate}")),
+                f"{int(result.full[f'FP_{rate}']):,} of {non_members:,}",
+                f"{result.full[f'threshold_{rate}']:.6g}",
+            )
+        )
+    return "\n\n".join(
+        [
+            heading,
+            tables.text(("score", "pooled", "95% interval", "mean of models", "95% interval "), competition),
+            tables.text(
+                ("whole curve", "TPR", "95% interval", "coin", "95% interval ", "false positives", "threshold"), whole
+            ),
+            _note(result),
+        ]
+    )
+
+
+def _note(result: Result) -> str:
+    lines = ["coin: between two thresholds at random, the convex hull of the curve."]
+    if not result.intervals:
+        return lines[0] + " A single model: nothing to resample, no intervals."
+    lines.append(f"Intervals by resampling models, {DRAWS:,} draws, conditional on the shadow models.")
+    if result.split == REVEALED:
+        lines.append("Models of train that are each other's shadows are not independent: approximate, too narrow.")
+    return "\n".join(lines)
+
+
+def _interval(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
+
+
+COMPARISON = ("rank", "attack", "TPR at 10% FPR", "95% interval", "to the first", "95% interval ", "P(above)")
+
+
+def comparison(results: Sequence[Result]) -> str:
+    """`compared` as text, with what a rank means."""
+    first = results[0]
+    return (
+        f"{first.suite.name} {first.split}: {len(results)} attacks\n\n{tables.text(COMPARISON, compared(results))}\n\n"
+        f"{RANKS}"
+    )
+
+
+RANKS = "Ranks such as 1-2 overlap where the paired difference is inside the noise: its interval has 0 in it."
+
+
+def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
+    """Attacks on the same models, ranked by the score that ranks, with each one's paired difference to the first.
+
+    Args:
+        results: Of one suite and split, of at least two models.
+
+    Returns:
+        Rows under `COMPARISON`.
+
+    Raises:
+        ValueError: They are not of the same models.
+    """
+    first = max(results, key=lambda result: result.tpr)
+    draws = {result.attack: result.resampled("TPR_FPR_1000") for result in results}
+    by_name = {result.attack: result for result in results}
+    if len({tuple(np.concatenate([*map(np.asarray, result.membership)]).tolist()) for result in results}) > 1:
+        raise ValueError("expected attacks on the same models to compare them")
+    rows: list[tuple[str, ...]] = []
+    for place in rank({result.attack: result.tpr for result in results}, draws):
+        result = by_name[place.name]
+        against = compare_draws(result.tpr - first.tpr, draws[place.name] - draws[first.attack])
+        behind = ("-", "-", "-") if result is first else (
+            f"{against.difference:+.4f}",
+            f"{against.interval.low:+.4f} to {against.interval.high:+.4f}",
+            f"{against.probability:.3f}",
+        )  # fmt: skip
+        rows.append((f"{place}", result.title, f"{place.value:.4f}", _interval(place.interval), *behind))
+    return rows
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """Everything in `card` and `comparison`, for a machine."""
+    return {
+        "interval_level": 0.95,
+        "draws": DRAWS,
+        "results": [_result_as_json(result) for result in results],
+    }
+
+
+def _result_as_json(result: Result) -> dict[str, Any]:
+    full: Mapping[str, float] = result.full
+    return {
+        "suite": result.suite.name,
+        "split": result.split,
+        "attack": result.title,
+        "models": len(result.membership),
+        "scores": dict(result.scores),
+        "full": {name: None if value == np.inf else value for name, value in full.items()},  # JSON has no infinity
+        "intervals": {name: list(interval) for name, interval in result.intervals.items()},
+        "intervals_approximate": result.split == REVEALED,
+        "mean_of_models": {
+            name: {"value": value, "interval": None if interval is None else list(interval)}
+            for name, (value, interval) in result.means.items()
+        },
+    }
