@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from loopback_hub import LoopbackHub, run_client
+from loopback_hub import LoopbackHub, Response, run_client
 from originals import GOLDEN, PURCHASE, SAMPLES, SST2, extract, made, members, named, on_the_hub, zipped
 
 import mico_hub
@@ -576,6 +577,34 @@ def test_fetch_on_the_hub_brings_several_at_once(hub: LoopbackHub, tmp_path: Pat
     )
     assert again.stdout == done.stdout
     assert len(hub.requests) == asked
+
+
+def test_an_interrupt_ends_a_fetch_that_waits_for_the_hub(
+    hub: LoopbackHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = hub.answer
+    monkeypatch.setattr(
+        hub, "answer", lambda asked: Response(status=503) if "/resolve/" in asked.path else answer(asked)
+    )
+    command = [sys.executable, "-m", "mico_hub.cli", "fetch", "cifar10_lo"]
+    process = subprocess.Popen(
+        command,
+        env=environment(hub, tmp_path),
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        stdout=subprocess.DEVNULL,
+    )
+    for _ in range(600):
+        if any("/resolve/" in path for _, path in hub.requests):
+            break
+        time.sleep(0.05)
+    time.sleep(1)  # now it waits, for up to 15 s in all
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=8)
+    assert process.returncode == 130
+    assert "interrupted; what is here is kept, the same command goes on from there" in told
+    assert "Traceback" not in told
 
 
 def test_a_private_or_missing_repository_is_said_in_one_message(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from huggingface_hub import constants
 from mico_hub import repository
 from mico_hub.folder import Manifest
 from mico_hub.original.archive import SUFFIXES, Archive, split_md5
-from mico_hub.original.files import Files, Folder, Hub, OriginalError, home
+from mico_hub.original.files import Files, Folder, OriginalError, home
+from mico_hub.original.hub import Hub
 from mico_hub.original.release import CHECKPOINTS, CONFIGURATION, RELEASES, SUITE_NAMES, Location, locate
 from mico_hub.original.rows import make_rows
 from mico_hub.repository import NAME
