@@ -24,7 +24,7 @@ FloatArray = NDArray[np.float64]
 
 DRAWS = 2_000
 LEVEL = 0.95
-MOST_COUNTS = 200_000_000
+MOST_COUNTS = 50_000_000
 """Models times thresholds; more would not fit into memory."""
 _CHUNK = 300_000  # numbers in one array of resampled curves
 
