@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mico_hub.disclosure import REVEALED_SPLIT
 from mico_hub.scoring import (
     DRAWS,
     Interval,
@@ -33,10 +34,6 @@ CHANCE = 0.1
 _SCORES = ("TPR_FPR_1000", "AUC")
 
 
-REVEALED = "train"
-"""The split whose models are each other's shadows."""
-
-
 @dataclass(frozen=True, eq=False)
 class Result:
     """One attack on one split of one suite.
@@ -55,9 +52,8 @@ class Result:
     accuracy: float | None  # mean over the models, on evaluation records
     seconds: float | None  # of the attack; None: not known
     noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
-    intervals: Mapping[str, Interval] = field(
-        init=False
-    )  # 95%, by the keys of `resampled_scores`; a single model: none
+    # 95%, by the keys of `resampled_scores`; none for a single model
+    intervals: Mapping[str, Interval] = field(init=False)
     _resampled: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -183,7 +179,7 @@ def _of_track(results: list[Result]) -> list[str]:
     if len(attacks) > 1:
         words.append(_on_attacks(attacks, len({result.suite.name for result in main})))
     words += _on_accuracy(main)
-    if main[0].split == REVEALED:
+    if main[0].split == REVEALED_SPLIT:
         words.append(
             "These are models whose membership is public, each attacked with the others as its shadow models, so they "
             "are not independent: the intervals are approximate and too narrow."

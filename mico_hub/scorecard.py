@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from mico_hub import tables
-from mico_hub.findings import REVEALED, Result
+from mico_hub.disclosure import REVEALED_SPLIT
+from mico_hub.findings import Result
 from mico_hub.scoring import DRAWS, MAX_FPRS, Interval, compare_draws, rank
 
 _NAMES = {"AUC": "AUC", "MIA": "advantage, max(TPR - FPR)", "accuracy": "best balanced accuracy"}
@@ -66,7 +67,7 @@ def _note(result: Result) -> str:
     if not result.intervals:
         return lines[0] + " A single model: nothing to resample, no intervals."
     lines.append(f"Intervals by resampling models, {DRAWS:,} draws, conditional on the shadow models.")
-    if result.split == REVEALED:
+    if result.split == REVEALED_SPLIT:
         lines.append("Models of train that are each other's shadows are not independent: approximate, too narrow.")
     return "\n".join(lines)
 
@@ -139,7 +140,7 @@ def _result_as_json(result: Result) -> dict[str, Any]:
         "scores": dict(result.scores),
         "full": {name: None if value == np.inf else value for name, value in full.items()},  # JSON has no infinity
         "intervals": {name: list(interval) for name, interval in result.intervals.items()},
-        "intervals_approximate": result.split == REVEALED,
+        "intervals_approximate": result.split == REVEALED_SPLIT,
         "mean_of_models": {
             name: {"value": value, "interval": None if interval is None else list(interval)}
             for name, (value, interval) in result.means.items()
