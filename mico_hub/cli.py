@@ -4,7 +4,8 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -110,13 +111,22 @@ def parser() -> argparse.ArgumentParser:
     return command_line
 
 
+@contextmanager
+def _attacking(options: argparse.Namespace) -> Iterator[None]:
+    """Says of which suite and attack there are too few shadow models."""
+    try:
+        yield
+    except TooFewShadowsError as error:
+        raise SourceError(f"{options.suite} {options.split}: {options.attack}: {error}") from error
+
+
 def _audit(options: argparse.Namespace) -> None:
     from mico_hub import audit  # dp_accounting takes a second to import
 
     targets, train = (_rows(options.suite, options.source, split) for split in (options.split, "train"))
     manifest = loading.load_manifest(targets[0], options.source)
     truth = _truth(options, manifest, targets)
-    try:
+    with _attacking(options):
         found = audit.audit(
             options.attack,
             train,
@@ -125,8 +135,6 @@ def _audit(options: argparse.Namespace) -> None:
             options.source,
             manifest.suite.delta or audit.DELTA,
         )
-    except TooFewShadowsError as error:
-        raise SourceError(f"{options.suite} {options.split}: {options.attack}: {error}") from error
     sys.stdout.write(audit.text(found, manifest, options.split) + "\n")
 
 
@@ -155,18 +163,15 @@ def _fetch(options: argparse.Namespace) -> None:
 def _attack(options: argparse.Namespace) -> None:
     targets = _rows(options.suite, options.source, options.split)
     shadows = None if options.split == "train" else _rows(options.suite, options.source, "train")
-    try:
+    with _attacking(options):
         predictions = attack(options.attack, targets, shadows, options.source)
-    except TooFewShadowsError as error:
-        raise SourceError(f"{options.suite} {options.split}: {options.attack}: {error}") from error
+    manifest = loading.load_manifest(targets[0], options.source)
     by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
     if options.out is not None:
-        suite = loading.load_manifest(targets[0], options.source).suite
-        written = submission.write(options.out, suite, options.split, by_model, models=list(by_model))
+        written = submission.write(options.out, manifest.suite, options.split, by_model, models=list(by_model))
         sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
     if all(row["membership"] is not None for row in targets):
         truth = {row["model_id"]: row["membership"] for row in targets}
-        manifest = loading.load_manifest(targets[0], options.source)
         result = _result(manifest, options.split, options.attack, truth, by_model, targets)
         sys.stdout.write(scorecard.card(result) + "\n")
     elif options.out is None:

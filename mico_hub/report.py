@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -12,6 +13,9 @@ from mico_hub import plots, scorecard
 from mico_hub.cache import atomic_write
 from mico_hub.findings import CHANCE, Result, by_track, conclusions, main_results, percent, percent_range, ranked
 from mico_hub.suites import SPLITS
+
+if TYPE_CHECKING:
+    from mico_hub.ceiling import Ceiling
 
 __all__ = ["HEADERS", "Result", "conclusions", "table", "write_report"]
 
@@ -89,7 +93,7 @@ def page(results: Sequence[Result], title: str) -> str:
         suites=[of_suite for of_track in tracks.values() for of_suite in _suites(of_track)],
         comparison_headers=scorecard.COMPARISON,
         ranks=scorecard.RANKS,
-        any_ceiling=any(result.ceiling is not None for result in results),
+        any_ceiling=_ceiling(results) is not None,
         solid=_splits(main),
         dashed=_splits([result for result in results if result not in main]),
         commands=[command for of_track in tracks.values() for command in _commands(of_track)],
@@ -140,8 +144,13 @@ def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
 
 def _ceiling_at(results: Sequence[Result]) -> float | None:
     """What no attack on these models can find at 10% false positives."""
-    ceiling = next((result.ceiling for result in results if result.ceiling is not None), None)
+    ceiling = _ceiling(results)
     return None if ceiling is None else float(ceiling.tpr(CHANCE))
+
+
+def _ceiling(results: Sequence[Result]) -> "Ceiling | None":
+    """The first that is known."""
+    return next((ceiling for result in results if (ceiling := result.ceiling) is not None), None)
 
 
 def _numbers(result: Result) -> str:
@@ -206,7 +215,7 @@ def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str,
 
 
 def _bound(main: Sequence[Result], curves: Sequence[plots.Curve]) -> plots.Bound | None:
-    ceiling = next((result.ceiling for result in main if result.ceiling is not None), None)
+    ceiling = _ceiling(main)
     if ceiling is None:
         return None
     grid = np.union1d(np.linspace(0, 1, 101), np.geomspace(1 / max(curve.negatives for curve in curves), 1, 61))

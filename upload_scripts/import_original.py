@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mico_hub import original
 from mico_hub.disclosure import Measured, Row
 from mico_hub.folder import FolderError, SuiteFolder, checkpoint_path
-from mico_hub.original.files import Files, raise_problems
+from mico_hub.original.files import Files, raise_problems, settled
 from mico_hub.original.release import Location, locate
 from mico_hub.original.rows import make_rows
 from mico_hub.suites import tracks
@@ -70,14 +70,9 @@ def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) 
     kept = {location: folder.measured(suite, location.model_id, made_from(location)) for location in by_location}
     done = {location: measured for location, measured in kept.items() if measured is not None}
     missing = [location for location in by_location if location not in done]
-    problems: dict[Location, Exception] = {}
-    with tqdm(desc=name, total=len(rows), initial=len(done), unit="model") as bar:
-        for location, result in files.each(missing, convert):
-            if isinstance(result, Exception):
-                problems[location] = result
-            else:
-                done[location] = result
-            bar.update()
+    results = files.each(missing, convert)
+    imported, problems = settled(tqdm(results, desc=name, total=len(rows), initial=len(done), unit="model"))
+    done |= imported
     raise_problems(f"{files}: {name}", problems, len(missing))
     folder.finish([_imported(row, done[location]) for location, row in by_location.items()])
     folder.verify()

@@ -250,12 +250,11 @@ class Archive(Files):
 
     def _check_md5(self) -> None:
         """Compares the whole file's md5, once for a file of that size and time."""
-        state = self.path.stat()
-        known = hashlib.sha256(f"{self.path.resolve()}\n{identity(state)}".encode()).hexdigest()
-        kept = home() / "md5" / known
+        size = self.path.stat().st_size
+        kept = home() / "md5" / identity(self.path.resolve())
         found = kept.read_text() if kept.is_file() else None
         if found is None:
-            with self.path.open("rb") as file, _progress(file, f"md5 of {self.path.name}", state.st_size) as watched:
+            with self.path.open("rb") as file, _progress(file, f"md5 of {self.path.name}", size) as watched:
                 digest = hashlib.md5(usedforsecurity=False)
                 while part := watched.read(1 << 20):
                     digest.update(part)
@@ -263,7 +262,7 @@ class Archive(Files):
             atomic_write(kept, found.encode())
         if found != self.md5:
             raise OriginalError(
-                f"{self.path}: expected md5 {self.md5}, got {found} over {state.st_size:,} bytes: a download that "
+                f"{self.path}: expected md5 {self.md5}, got {found} over {size:,} bytes: a download that "
                 f"broke off, so download it again; or another archive, so name it {self.path.name}@{found}"
             )
 

@@ -4,7 +4,6 @@ All three are read by the paths of the repository on the Hub (`release.Location.
 """
 
 import hashlib
-import os
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -128,6 +127,7 @@ class Folder(Files):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._found: dict[str, Path] = {}  # suite -> its folder, looked for once and not for each of its files
 
     def __str__(self) -> str:
         return str(self.root)
@@ -143,8 +143,10 @@ class Folder(Files):
         return f"an extracted folder (sha256 over its small files {digest})"
 
     def _suite(self, suite: str) -> Path | None:
-        places = (self.root / suite, self.root / SUITES[suite].track / suite)
-        return next((place for place in places if any(place.glob("*/model_*/seed_challenge"))), None)
+        for place in (self.root / suite, self.root / SUITES[suite].track / suite):
+            if suite not in self._found and any(place.glob("*/model_*/seed_challenge")):
+                self._found[suite] = place
+        return self._found.get(suite)
 
     def has(self, suite: str) -> bool:
         """Whether a model of it is there."""
@@ -168,9 +170,7 @@ class Folder(Files):
 
     def key(self, location: Location) -> str:
         """Over path, size and time of last change."""
-        path = self._path(location)
-        state = path.stat()
-        return _digest([str(path), identity(state)])
+        return identity(self._path(location))
 
     def _path(self, location: Location) -> Path:
         base = self._suite(location.suite)
@@ -249,6 +249,7 @@ def raise_problems(where: str, problems: Mapping[Location, Exception], total: in
     raise kind(listed(f"{where}: {len(problems)} of {total} files failed", lines))
 
 
-def identity(state: os.stat_result) -> str:
-    """What changes when a file does, as far as can be known without reading it."""
-    return f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"
+def identity(path: Path) -> str:
+    """A digest that changes when the file does, as far as can be known without reading it."""
+    state = path.stat()
+    return _digest([str(path), f"{state.st_size} {state.st_mtime_ns} {state.st_ctime_ns} {state.st_ino}"])
