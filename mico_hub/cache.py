@@ -1,6 +1,7 @@
 """The cache folder, and files that are either whole or absent."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,6 +9,8 @@ from uuid import uuid4
 
 CACHE_VARIABLE = "MICO_HUB_CACHE"
 """Environment variable that names the cache folder."""
+
+_UNFINISHED = re.compile(r"\.[0-9a-f]{32}\.")
 
 
 def cache_dir() -> Path:
@@ -39,6 +42,13 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Removes what writers that were killed left of `atomic_path`; only for a folder that no one else writes to."""
+    for path in folder.rglob(".*"):
+        if _UNFINISHED.match(path.name) and path.is_file():
+            path.unlink()
 
 
 def atomic_write(path: Path, data: bytes) -> None:

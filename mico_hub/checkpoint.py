@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from mico_hub import models
@@ -42,17 +42,23 @@ def save_state(
     state: Mapping[str, torch.Tensor], name: str, configuration: Mapping[str, Any], path: Path
 ) -> tuple[str, int]:
     """As `save`, from the network's tensors and its configuration."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_serialised(state, name, configuration))
+        return sha256_of(temporary), temporary.stat().st_size
+
+
+def serialise(network: nn.Module, name: str) -> bytes:
+    """What `save` writes."""
+    return _serialised(network.state_dict(), name, _configuration(name, network))
+
+
+def _serialised(state: Mapping[str, torch.Tensor], name: str, configuration: Mapping[str, Any]) -> bytes:
     wrapped = [key for key in state if key.startswith("_module.") or "._module." in key]
     if wrapped:
         raise ValueError(f"expected the keys of {name!r} itself, got a wrapper's: {wrapped[:3]}")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     metadata = {"network": name, "configuration": dict(configuration)}
-    with atomic_path(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata={METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-        except SafetensorError as error:  # of writing: a full disk
-            raise OSError(f"{path}: {error}") from error
-        return sha256_of(temporary), temporary.stat().st_size
+    return to_bytes(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
 def _configuration(name: str, network: nn.Module) -> dict[str, Any]:

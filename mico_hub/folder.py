@@ -7,11 +7,13 @@ suites/cifar10_hi/
     private/rows.parquet            the truth for every model
     private/keys.json               the secret keys of the training
     private/partial/model_0.json    what was measured of a finished model; with it the model is done
+    private/lock                    held while a run works on the folder
 """
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
-from mico_hub.cache import atomic_path, atomic_write
+from mico_hub.cache import atomic_path, atomic_write, remove_unfinished
 from mico_hub.checkpoint import sha256_of
 from mico_hub.disclosure import Measured, Row
 from mico_hub.randomness import Keys
@@ -204,27 +207,49 @@ class SuiteFolder:
             raise FolderError(f"{self.root}: expected a suite folder with suite.json: {error}") from error
         return Manifest.from_json(text, str(self.manifest_path))
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps other runs out of the folder while the block runs, and removes what a killed one left half-written.
+
+        The lock is the operating system's: it ends with the process, however that ends.
+
+        Raises:
+            FolderError: Another run has the folder.
+        """
+        private = self.root / PRIVATE
+        private.mkdir(parents=True, exist_ok=True)
+        private.chmod(0o700)
+        lock = FileLock(private / "lock", timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise FolderError(f"{self.root}: another run is at work here; wait until it ends, or stop it") from None
+        try:
+            remove_unfinished(self.root)
+            yield
+        finally:
+            lock.release()
+
     def begin(self, manifest: Manifest, truth: Sequence[Row], keys: Sequence[Keys]) -> None:
         """Fixes everything that is drawn, before any training; `suite.json`, written last, marks it done."""
         write_rows(truth, PRIVATE_SCHEMA, self.rows_path(PRIVATE))
         secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
         atomic_write(self._keys_path, json.dumps(secret, indent=1).encode())
-        (self.root / PRIVATE).chmod(0o700)
         self.begin_import(manifest)
 
     def begin_import(self, manifest: Manifest) -> None:
         """As `begin`, for models whose splits and training are not ours: nothing is drawn, there is no truth."""
         atomic_write(self.manifest_path, manifest.to_json())
 
-    def split(self, model_id: int, num_records: int) -> Split:
-        """A model's split of `num_records` records."""
-        row = read_rows(self.rows_path(PRIVATE), PRIVATE_SCHEMA)[model_id]
-        return stored_split(num_records, row["challenge"], row["membership"], row["training"])
+    def splits(self, num_records: int) -> Iterator[Split]:
+        """Each model's split of `num_records` records, by id; made one at a time, all would take much memory."""
+        for row in read_rows(self.rows_path(PRIVATE), PRIVATE_SCHEMA):
+            yield stored_split(num_records, row["challenge"], row["membership"], row["training"])
 
-    def keys(self, model_id: int) -> Keys:
-        """A model's secret keys."""
+    def keys(self) -> list[Keys]:
+        """Each model's secret keys, by id."""
         secret: dict[str, dict[str, str]] = json.loads(self._keys_path.read_bytes())
-        return Keys.from_hex(secret[f"model_{model_id}"])
+        return [Keys.from_hex(secret[f"model_{model_id}"]) for model_id in range(len(secret))]
 
     def finish_model(self, model_id: int, measured: Measured, source: str = "") -> None:
         """Marks a model whose checkpoint is written as done.

@@ -69,17 +69,24 @@ class Architecture:
 
     build: Callable[..., nn.Module]
     title: str
+    flops: float  # floating-point operations of the forward pass for one record (67 tokens), to estimate times
     configuration: Mapping[str, Any] = field(default_factory=dict)
     pretrained: str | None = None  # the model on the Hub whose weights training starts from; None: random ones
 
 
 MODELS: Mapping[str, Architecture] = MappingProxyType(
     {
-        "cnn": Architecture(CNN, "4-layer CNN"),
-        "mlp": Architecture(MLP, "MLP 600-128-100, tanh", {"features": 600, "hidden": 128, "classes": 100}),
+        "cnn": Architecture(CNN, "4-layer CNN", 215.6e6),
+        "mlp": Architecture(
+            MLP,
+            "MLP 600-128-100, tanh",
+            0.1792e6,
+            {"features": 600, "hidden": 128, "classes": 100},
+        ),
         "roberta": Architecture(
             roberta,
             "roberta-base",
+            11.4e9,
             {
                 "vocab_size": 50_265,
                 "hidden_size": 768,
@@ -95,7 +102,12 @@ MODELS: Mapping[str, Architecture] = MappingProxyType(
             },
             pretrained="FacebookAI/roberta-base",
         ),
-        "digits_mlp": Architecture(MLP, "MLP 64-64-10, tanh", {"features": 64, "hidden": 64, "classes": 10}),
+        "digits_mlp": Architecture(
+            MLP,
+            "MLP 64-64-10, tanh",
+            9.472e3,
+            {"features": 64, "hidden": 64, "classes": 10},
+        ),
     }
 )
 

@@ -323,7 +323,8 @@ def _embedded_root(suite: str) -> Path:
 
 def trained_into_cache(name: str) -> Source:
     """The embedded suite in the cache, trained first if it is not there (under a minute on two cores)."""
-    from mico_hub.training import Runtime, default_processes, train_suite
+    from mico_hub.training import discard_other_versions, train_suite
+    from mico_hub.workers import on_this_machine
 
     root = _embedded_root(name)
     root.parent.mkdir(parents=True, exist_ok=True)
@@ -331,7 +332,8 @@ def trained_into_cache(name: str) -> Source:
         if not root.exists():
             logger.warning("%s is not here yet: training it into %s, once", name, root)
             trained = root.parent / "trained"
-            folder = train_suite(get_suite(name), trained, Runtime(processes=default_processes()))
+            discard_other_versions(trained)
+            folder = train_suite(get_suite(name), trained, workers=on_this_machine())
             partial = root.parent / "partial"
             shutil.rmtree(partial, ignore_errors=True)
             repository.write_suite(partial, folder, repository.public_rows(folder))

@@ -42,14 +42,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from dataclasses import replace
 
     from mico_hub.suites import SUITES
-    from mico_hub.training import Runtime, train_suite
+    from mico_hub.training import train_suite
 
     root = tmp_path_factory.mktemp("trained") / "suites"
     for name in ("digits_inf", "digits_hi", "digits_lo"):
         suite = SUITES[name].with_models(4, 2, 2)
         if name == "digits_lo":
             suite = replace(suite, disclosure="training")
-        train_suite(suite, root / name, Runtime())
+        train_suite(suite, root / name)
     return root
 
 

@@ -66,14 +66,14 @@ def secrets_of(folder: SuiteFolder, num_records: int) -> list[Needle]:
     """Everything that the suite's private part holds and its public part must not."""
     suite = folder.manifest().suite
     needles: list[Needle] = []
-    for model_id in range(sum(suite.models)):
+    for model_id, (keys, split) in enumerate(zip(folder.keys(), folder.splits(num_records), strict=True)):
         name = f"model_{model_id}"
-        for purpose, key in folder.keys(model_id).to_hex().items():
+        for purpose, key in keys.to_hex().items():
             raw = bytes.fromhex(key)
             forms = raw, key.encode(), key.upper().encode(), base64.b64encode(raw).rstrip(b"=")
             needles += [(f"{name}, {purpose} key", form) for form in forms]
         if suite.split_of(model_id) != "train":
-            needles += hidden_in(suite, folder.split(model_id, num_records), name)
+            needles += hidden_in(suite, split, name)
     return needles
 
 

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
+from mico_hub import models
 from mico_hub.data import BaseDataset, cifar10, digits, sst2
+from mico_hub.models import MODELS, Architecture
 from mico_hub.suites import Suite
 
 N = 60
@@ -32,6 +35,20 @@ def base_dataset(name: str, num_records: int = N) -> BaseDataset:
         "sst2": sst2.tokenise,
     }
     return BaseDataset(name, raw, labels, "0" * 64, "synthetic", prepare[name])  # type: ignore[arg-type]
+
+
+def tiny_roberta(monkeypatch: pytest.MonkeyPatch, dropout: float = 0.1) -> None:
+    """Makes RoBERTa small enough for a test, from random weights, with the real vocabulary."""
+    tiny = dict(MODELS["roberta"].configuration) | {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
+    changed = dict(MODELS) | {"roberta": Architecture(models.roberta, "tiny RoBERTa", 1.0, tiny)}
+    monkeypatch.setattr(models, "MODELS", changed)
 
 
 def small(suite: Suite, epochs: int = 1) -> Suite:

@@ -16,7 +16,7 @@ from mico_hub.folder import PRIVATE_SCHEMA, PUBLIC_SCHEMA, SuiteFolder, read_row
 from mico_hub.scoring import mico_score
 from mico_hub.splits import Split, draw
 from mico_hub.suites import SUITES, Suite
-from mico_hub.training import Runtime, train_suite
+from mico_hub.training import train_suite
 
 N = 1_797
 NAMES = ("digits_inf", "digits_hi", "digits_lo")  # digits_lo reveals its training, as the ddp suites do
@@ -46,7 +46,7 @@ def swap_membership(folder: SuiteFolder, splits: tuple[str, ...]) -> None:
             row["membership"] = 1 - row["membership"]
     write_rows(rows, PRIVATE_SCHEMA, folder.rows_path("private"))
     folder.rows_path("public").unlink()
-    train_suite(folder.manifest().suite, folder.root, Runtime())
+    train_suite(folder.manifest().suite, folder.root)
 
 
 @pytest.mark.parametrize(("splits", "same"), [(("dev", "final"), True), (("train",), False)])

@@ -148,8 +148,7 @@ def test_the_private_rows_hold_the_truth_of_every_model(trained: Path) -> None:
     folder = SuiteFolder(trained / "digits_hi")
     rows = read_rows(folder.rows_path("private"), PRIVATE_SCHEMA)
     assert [entry["model_id"] for entry in rows] == list(range(8))
-    for entry in rows:
-        split = folder.split(entry["model_id"], 1_797)
+    for split in folder.splits(1_797):
         assert split.membership.sum() == 100
         assert len(split.training) == 300
         assert len(split.evaluation) == 1_797 - 400 - 100

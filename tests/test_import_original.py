@@ -93,7 +93,7 @@ def test_an_imported_suite_is_published_and_loaded_like_any_other(
 def test_nothing_private_is_in_an_imported_folder(tmp_path: Path) -> None:
     folder = imported(named(PURCHASE), "purchase100_inf", tmp_path / "suite")
     assert not folder.rows_path(PRIVATE).exists()
-    assert {path.name for path in (tmp_path / "suite" / PRIVATE).iterdir()} == {"partial"}
+    assert {path.name for path in (tmp_path / "suite" / PRIVATE).iterdir()} == {"lock", "partial"}
     rows = read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)
     assert [row["membership"] is None for row in rows] == [False, False, True, True]
     folder.verify()

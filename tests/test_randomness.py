@@ -1,8 +1,18 @@
 import numpy as np
 import pytest
+import scipy.stats
 import torch
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from mico_hub.randomness import KEY_BYTES, Keys, numpy_generator, torch_randomness, torch_state
+from mico_hub.randomness import (
+    KEY_BYTES,
+    GaussianNoise,
+    Keys,
+    NormalStream,
+    numpy_generator,
+    torch_randomness,
+    torch_state,
+)
 
 
 def flipped(key: bytes, bit: int) -> bytes:
@@ -52,11 +62,55 @@ def test_the_global_generator_is_as_before_after_the_block() -> None:
     assert torch.equal(torch.rand(5), expected)
 
 
-def test_draws_look_normal() -> None:
-    drawn = numpy_generator(Keys.draw().noise).standard_normal(400_000, dtype=np.float32)
-    assert abs(drawn.mean()) < 5 / np.sqrt(len(drawn))  # five standard errors: fails once in 1.7 million runs
-    assert abs(drawn.var() - 1) < 5 * np.sqrt(2 / len(drawn))
-    assert abs((np.abs(drawn) > 2).mean() - 0.0455) < 5 * np.sqrt(0.0455 / len(drawn))
+def test_noise_is_normal() -> None:
+    """Moments, tails and the whole distribution, each to five standard errors: fails once in a million runs."""
+    stream = NormalStream(Keys.draw().noise, 50_001)
+    drawn = torch.empty(40, 50_001)
+    for row in drawn:
+        stream.fill(row)
+    values = drawn.double().flatten().numpy()
+    assert abs(values.mean()) < 5 / np.sqrt(len(values))
+    assert abs(values.var() - 1) < 5 * np.sqrt(2 / len(values))
+    for deviations in (1, 2, 3, 4, 4.5):
+        expected = 2 * scipy.stats.norm.sf(deviations)
+        share = (np.abs(values) > deviations).mean()
+        assert abs(share - expected) < 5 * np.sqrt(expected / len(values))
+    assert scipy.stats.kstest(values, "norm").pvalue > 1e-6
+    halves = drawn[:, :50_000].view(40, 2, -1).double()  # the two of a pair are independent, as are steps
+    assert abs((halves[:, 0] * halves[:, 1]).mean()) < 5 / np.sqrt(halves[:, 0].numel())
+    assert abs((drawn[1:].double() * drawn[:-1].double()).mean()) < 5 / np.sqrt(drawn[1:].numel())
+
+
+def test_the_noise_is_the_transform_of_the_ciphers_key_stream() -> None:
+    """The same again with an encryption of zeros at once and float64."""
+    key = bytes(range(16))
+    encryptor = Cipher(algorithms.AES128(key), modes.CTR(bytes(16))).encryptor()
+    words = np.frombuffer(encryptor.update(bytes(3 * 8 * 4)), dtype="<i4").astype(float).reshape(3, 2, 4)
+    radius = np.sqrt(-2 * np.log((np.abs(words[:, 0]) + 0.5) / 2**31))
+    expected = np.concatenate(
+        [radius * np.cos(np.pi * words[:, 1] / 2**31), radius * np.sin(np.pi * words[:, 1] / 2**31)], axis=1
+    )
+    stream = NormalStream(key, 7)  # an odd number: the eighth value is thrown away
+    for row in expected:
+        drawn = torch.empty(7)
+        stream.fill(drawn)
+        assert np.allclose(drawn.numpy(), row[:7], atol=1e-5)
+
+
+@pytest.mark.parametrize("bit", [0, 31, 32, 63, 64, 95, 96, 127])
+def test_every_bit_of_a_key_counts_for_noise(bit: int) -> None:
+    key = bytes(range(KEY_BYTES))
+    noise = GaussianNoise([key, flipped(key, bit), key], [torch.Size([50])], torch.device("cpu")).draw()[0]
+    assert not torch.isin(noise[0], noise[1]).any()
+    assert torch.equal(noise[0], noise[2])
+
+
+def test_noise_comes_in_the_shapes_asked_for_and_anew_each_step() -> None:
+    noise = GaussianNoise([b"k" * 16, b"l" * 16], [torch.Size([3, 2]), torch.Size([5])], torch.device("cpu"))
+    first = [part.clone() for part in noise.draw()]
+    second = noise.draw()
+    assert [part.shape for part in first] == [(2, 3, 2), (2, 5)]
+    assert not any(torch.isin(a, b.clone()).any() for a, b in zip(first, second, strict=True))
 
 
 def test_keys_are_fresh_and_go_through_hex() -> None:

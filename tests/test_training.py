@@ -1,189 +1,29 @@
-import copy
-import os
+import json
+import random
+import resource
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from synthetic import N, base_dataset, small
-from torch import nn
+from sklearn.metrics import roc_auc_score
 
-from mico_hub import models
+from mico_hub import signals
 from mico_hub.accounting import calibrate
+from mico_hub.data import load_base
 from mico_hub.folder import FolderError, SuiteFolder
-from mico_hub.models import MODELS, Architecture
-from mico_hub.randomness import Keys, numpy_generator
+from mico_hub.randomness import Keys
+from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import draw
-from mico_hub.suites import SUITES, Optimiser, Suite
-from mico_hub.training import (
-    Assignment,
-    Runtime,
-    accuracy,
-    fixed_batches,
-    make_optimiser,
-    poisson_batches,
-    train_model,
-    train_suite,
-)
+from mico_hub.suites import SUITES
+from mico_hub.training import discard_other_versions, train_suite
+from mico_hub.workers import Processes
 
-
-@pytest.fixture
-def tiny_roberta(monkeypatch: pytest.MonkeyPatch) -> None:
-    """RoBERTa small enough for a test, from random weights, with the real vocabulary."""
-    tiny = dict(MODELS["roberta"].configuration) | {
-        "hidden_size": 8,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 8,
-    }
-    changed = dict(MODELS) | {"roberta": Architecture(models.roberta, "tiny RoBERTa", tiny)}
-    monkeypatch.setattr(models, "MODELS", changed)
-
-
-def assignment(suite: Suite, keys: Keys | None = None, noise: float | None = None) -> Assignment:
-    split = draw(N, suite.n, suite.m)
-    return Assignment(suite, split, keys or Keys.draw(), base_dataset(suite.dataset), noise)
-
-
-def weights(network: nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
-
-
-@pytest.mark.usefixtures("tiny_roberta")
-@pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
-def test_every_suites_model_trains(suite: Suite) -> None:
-    given = assignment(small(suite), noise=1.0 if suite.private else None)
-    trained = train_model(given, Runtime(microbatch=6))
-    start = weights(models.initialise(suite.model, given.keys.initialisation))
-    assert torch.isfinite(weights(trained)).all()
-    assert not torch.equal(weights(trained), start)
-    assert not trained.training
-    assert not any("_module" in key for key in trained.state_dict())
-
-
-@pytest.mark.usefixtures("tiny_roberta")
-@pytest.mark.parametrize("name", ["digits_inf", "digits_hi", "cifar10_hi", "sst2_inf", "sst2_hi"])
-def test_the_same_keys_give_the_same_bits(name: str) -> None:
-    suite = small(SUITES[name])
-    given = assignment(suite, noise=1.0 if suite.private else None)
-    first, again = (weights(train_model(given, Runtime(microbatch=6))) for _ in range(2))
-    other = weights(train_model(replace(given, keys=Keys.draw()), Runtime(microbatch=6)))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-
-
-@pytest.mark.parametrize("purpose", ["initialisation", "sampling", "noise"])
-def test_each_key_matters_on_its_own(purpose: str) -> None:
-    suite = small(SUITES["digits_hi"])
-    given = assignment(suite, noise=1.0)
-    changed = replace(given, keys=replace(given.keys, **{purpose: os.urandom(16)}))
-    assert not torch.equal(weights(train_model(given, Runtime())), weights(train_model(changed, Runtime())))
-
-
-def test_dp_sgd_is_the_naive_loop() -> None:
-    """The whole of DP-SGD again: one record at a time, in float64, with the same draws."""
-    optimiser = Optimiser("sgd", 0.8, decay=0.5)
-    suite = replace(small(SUITES["digits_hi"], epochs=2), clipping_norm=0.7, optimiser=optimiser)
-    given = assignment(suite, noise=1.3)
-    network = copy.deepcopy(models.initialise(suite.model, given.keys.initialisation)).double()
-    sampling, noise = numpy_generator(given.keys.sampling), numpy_generator(given.keys.noise)
-    records = np.concatenate([given.split.member, given.split.training])
-    parameters = list(network.parameters())
-    for step in range(6):  # ceil(30 / 12) steps an epoch, 2 epochs
-        size = sampling.binomial(30, 1 / 3)
-        batch = records[sampling.choice(30, size, replace=False, shuffle=False)]
-        sums = [torch.zeros_like(parameter) for parameter in parameters]
-        for record in batch:
-            inputs = given.data.inputs([record])
-            assert isinstance(inputs, torch.Tensor)
-            loss = nn.functional.cross_entropy(network(inputs.double()), given.data.labels[record][None])
-            gradient = torch.autograd.grad(loss, parameters)
-            norm = torch.cat([part.flatten() for part in gradient]).norm()
-            for total, part in zip(sums, gradient, strict=True):
-                total.add_(part * min(1.0, 0.7 / norm.item()))
-        with torch.no_grad():
-            for parameter, total in zip(parameters, sums, strict=True):
-                drawn = torch.from_numpy(noise.standard_normal(tuple(parameter.shape), dtype=np.float32))
-                parameter.sub_(0.8 * 0.5 ** (step // 3) * (total + 1.3 * 0.7 * drawn) / 10)
-    assert torch.allclose(weights(train_model(given, Runtime())).double(), weights(network), atol=1e-5)
-
-
-def test_noise_has_the_calibrated_size() -> None:
-    """With no record in any batch a step is noise alone: its deviation is sigma C / int(n q)."""
-    suite = replace(small(SUITES["purchase100_hi"]), optimiser=SUITES["digits_hi"].optimiser, batch_size=30)
-    given = assignment(suite, noise=1.7)
-    empty = replace(given.split, challenge=given.split.challenge[:0], membership=given.split.membership[:0])
-    empty = replace(empty, training=given.split.training[:0])
-    start = weights(models.initialise(suite.model, given.keys.initialisation))
-    step = weights(train_model(replace(given, split=empty), Runtime())) - start
-    expected = suite.optimiser.learning_rate * 1.7 * 2.6 / 30
-    assert len(step) == 89_828
-    assert step.std().item() == pytest.approx(expected, rel=5 / np.sqrt(2 * len(step)))  # five standard errors
-    assert abs(step.mean().item()) < 5 * expected / np.sqrt(len(step))
-
-
-def test_poisson_batches_take_each_record_on_its_own() -> None:
-    suite = replace(small(SUITES["digits_hi"]), epochs=3_000)
-    split = draw(N, suite.n, suite.m)
-    batches = [batch for epoch in poisson_batches(suite, split, np.random.default_rng(0)) for batch in epoch]
-    assert len(batches) == suite.steps == 9_000
-    taken = np.zeros((len(batches), N))
-    for row, batch in zip(taken, batches, strict=True):
-        assert len(np.unique(batch)) == len(batch)
-        row[batch] = 1
-    trained = np.concatenate([split.member, split.training])
-    assert taken.sum(axis=1).var() == pytest.approx(30 * (1 / 3) * (2 / 3), rel=0.08)  # five standard errors
-    error = np.sqrt((1 / 3) * (2 / 3) / len(batches))
-    assert np.abs(taken[:, trained].mean(axis=0) - 1 / 3).max() < 5.5 * error
-    assert taken.sum() == taken[:, trained].sum()
-    correlation = np.corrcoef(taken[:, trained], rowvar=False)
-    assert np.abs(correlation - np.eye(30)).max() < 5.5 / np.sqrt(len(batches))
-
-
-@pytest.mark.parametrize("order", ["sequential", "shuffled"])
-def test_without_dp_each_record_comes_once_an_epoch(order: str) -> None:
-    suite = replace(small(SUITES["cifar10_inf"], epochs=2), order=order)  # type: ignore[arg-type]
-    split = draw(N, suite.n, suite.m)
-    first, second = list(fixed_batches(suite, split, np.random.default_rng(0)))
-    trained = sorted([*split.member, *split.training])
-    assert [len(batch) for batch in first] == [12, 12, 6]
-    assert sorted(np.concatenate(first)) == sorted(np.concatenate(second)) == trained
-    assert np.array_equal(np.concatenate(first), np.concatenate(second)) == (order == "sequential")
-    if order == "sequential":
-        assert sorted(np.concatenate(first)[:10]) == split.member.tolist()
-
-
-def test_schedules_are_the_recipes() -> None:
-    network = models.build("digits_mlp")
-    rates: dict[str, list[float]] = {}
-    for name in ("cifar10_hi", "purchase100_hi", "sst2_inf"):
-        optimiser, schedule = make_optimiser(network, SUITES[name].optimiser)
-        rates[name] = []
-        for _ in range(11):
-            rates[name].append(optimiser.param_groups[0]["lr"])
-            optimiser.step()
-            schedule.step()
-        assert all(group["weight_decay"] == 0 for group in optimiser.param_groups)
-    assert rates["cifar10_hi"] == pytest.approx([0.5 * 0.96**epoch for epoch in range(11)])
-    assert rates["purchase100_hi"] == pytest.approx([1e-3 * 0.9 ** (epoch // 5) for epoch in range(11)])
-    assert rates["sst2_inf"] == pytest.approx([5e-5] * 11)
-
-
-@pytest.mark.parametrize(("name", "noise"), [("digits_hi", None), ("digits_inf", 1.0)])
-def test_noise_belongs_to_a_finite_epsilon(name: str, noise: float | None) -> None:
-    with pytest.raises(ValueError, match="claims epsilon"):
-        train_model(assignment(small(SUITES[name]), noise=noise), Runtime())
-
-
-def test_dropout_is_refused_where_it_cannot_be_drawn_from_a_key(tiny_roberta: None) -> None:
-    """On a device that is neither cpu nor cuda; `meta` stands in for one that is not here."""
-    with pytest.raises(ValueError, match="has dropout, which meta cannot draw from a 128-bit key"):
-        train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), Runtime(device="meta"))
-
-
-def test_accuracy_over_no_records_is_unknown() -> None:
-    assert accuracy(models.build("digits_mlp"), base_dataset("digits"), np.array([], dtype=np.int64)) is None
+ROOT = Path(__file__).parents[1]
+SCRIPT = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py")]
 
 
 def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,14 +39,14 @@ def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(SuiteFolder, "finish_model", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_suite(suite, tmp_path / "suite", Runtime())
+        train_suite(suite, tmp_path / "suite")
     folder = SuiteFolder(tmp_path / "suite")
     assert not folder.complete()
     kept = {model_id: folder.checkpoint(suite, model_id).stat().st_mtime_ns for model_id in finished}
     truth = folder.rows_path("private").read_bytes()
 
     monkeypatch.setattr(SuiteFolder, "finish_model", finish)
-    train_suite(suite, tmp_path / "suite", Runtime())
+    train_suite(suite, tmp_path / "suite")
     assert folder.complete()
     assert {model_id: folder.checkpoint(suite, model_id).stat().st_mtime_ns for model_id in finished} == kept
     assert folder.rows_path("private").read_bytes() == truth
@@ -215,31 +55,31 @@ def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypat
 
 def test_a_damaged_checkpoint_is_trained_again_to_the_same_bytes(tmp_path: Path) -> None:
     suite = replace(SUITES["digits_hi"], epochs=1).with_models(1, 1, 1)
-    folder = train_suite(suite, tmp_path / "suite", Runtime())
+    folder = train_suite(suite, tmp_path / "suite")
     path = folder.checkpoint(suite, 1)
     before = path.read_bytes()
     path.write_bytes(before[:-1])
     folder.rows_path("public").unlink()
-    train_suite(suite, tmp_path / "suite", Runtime())
+    train_suite(suite, tmp_path / "suite")
     assert path.read_bytes() == before
 
 
 def test_another_recipe_in_the_same_folder_is_refused(tmp_path: Path) -> None:
     suite = replace(SUITES["digits_inf"], epochs=1).with_models(1, 0, 0)
-    train_suite(suite, tmp_path / "suite", Runtime())
+    train_suite(suite, tmp_path / "suite")
     with pytest.raises(FolderError, match="holds another suite"):
-        train_suite(replace(suite, epochs=2), tmp_path / "suite", Runtime())
+        train_suite(replace(suite, epochs=2), tmp_path / "suite")
 
 
 def test_processes_give_the_same_suite_as_one(tmp_path: Path) -> None:
     """The same splits and keys, trained in this process and by two others, give the same bytes."""
     suite = replace(SUITES["digits_hi"], epochs=2).with_models(2, 1, 1)
-    folder = train_suite(suite, tmp_path / "suite", Runtime())
+    folder = train_suite(suite, tmp_path / "suite")
     before = {model_id: folder.checkpoint(suite, model_id).read_bytes() for model_id in range(4)}
     for model_id in range(4):
         folder.checkpoint(suite, model_id).unlink()
     folder.rows_path("public").unlink()
-    train_suite(suite, tmp_path / "suite", Runtime(processes=2))
+    train_suite(suite, tmp_path / "suite", workers=Processes(2))
     assert {model_id: folder.checkpoint(suite, model_id).read_bytes() for model_id in range(4)} == before
 
 
@@ -247,3 +87,125 @@ def test_the_noise_of_a_trained_suite_is_the_calibrated_one(trained: Path) -> No
     for name in ("digits_hi", "digits_lo"):
         manifest = SuiteFolder(trained / name).manifest()
         assert manifest.noise_multiplier == calibrate(manifest.suite)
+
+
+def test_a_stack_gives_the_same_suite_to_rounding(tmp_path: Path) -> None:
+    suite = replace(SUITES["digits_hi"], epochs=2).with_models(3, 1, 1)
+    folder = train_suite(suite, tmp_path / "suite", Runtime(stack=4))
+    stacked = {model_id: loaded(folder, model_id) for model_id in range(5)}
+    for model_id in range(5):
+        folder.checkpoint(suite, model_id).unlink()
+    folder.rows_path("public").unlink()
+    train_suite(suite, tmp_path / "suite")
+    for model_id, before in stacked.items():
+        assert np.allclose(before, loaded(folder, model_id), atol=1e-4)
+
+
+def loaded(folder: SuiteFolder, model_id: int) -> np.ndarray:
+    from mico_hub import checkpoint
+
+    network = checkpoint.load(folder.checkpoint(folder.manifest().suite, model_id))
+    return np.concatenate([parameter.detach().numpy().ravel() for parameter in network.parameters()])
+
+
+def test_each_model_is_announced_and_the_share_grows(tmp_path: Path) -> None:
+    suite = replace(SUITES["digits_hi"], epochs=2).with_models(2, 1, 1)
+    lines: list[str] = []
+    shares: list[float] = []
+    train_suite(suite, tmp_path / "suite", announce=lines.append, progress=shares.append)
+    assert [line.split(":")[0] for line in lines] == [
+        f"digits_hi/{split}/model_{number}" for number, split in enumerate(("train", "train", "dev", "final"))
+    ]
+    assert all("accuracy" in line and "epsilon" in line for line in lines)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: str) -> None:
+    command = [*SCRIPT, "digits_inf", "--models", "150/2/2", "--processes", processes, "--out", str(tmp_path)]
+    folder = SuiteFolder(tmp_path / "digits_inf")
+    suite = SUITES["digits_inf"].with_models(150, 2, 2)
+    kept: dict[int, bytes] = {}
+    kills = 0
+    while not folder.complete():
+        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        limit = 2 + random.random() * 4 if kills < 2 else 300
+        try:
+            run.wait(limit)
+        except subprocess.TimeoutExpired:
+            run.send_signal(signal.SIGKILL)
+            run.wait()
+            kills += 1
+        done = {i: folder.checkpoint(suite, i) for i in range(154) if folder.exists() and folder.measured(suite, i)}
+        assert {i: done[i].read_bytes() for i in kept} == kept
+        kept = {i: path.read_bytes() for i, path in done.items()}
+    assert kills
+    assert len(kept) == 154
+    folder.verify()
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_two_runs_do_not_meet_in_one_folder(tmp_path: Path) -> None:
+    suite = replace(SUITES["digits_inf"], epochs=1).with_models(1, 0, 0)
+    folder = SuiteFolder(tmp_path / "digits_inf")
+    with folder.locked():
+        second = subprocess.run(
+            [*SCRIPT, "digits_inf", "--models", "1/0/0", "--out", str(tmp_path)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+    assert second.returncode == 2
+    assert "another run is at work here" in second.stderr
+    assert not folder.exists()
+    train_suite(suite, folder.root)
+
+
+def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
+    """No file may grow beyond 15,000 bytes, and a checkpoint has more; then there is room again."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, resource.RLIM_INFINITY))
+
+    command = [*SCRIPT, "digits_inf", "--models", "2/1/1", "--processes", "1", "--out", str(tmp_path)]
+    failed = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=limit)
+    assert failed.returncode == 2
+    assert "File too large" in failed.stderr
+    assert "the same command goes on from there" in failed.stderr
+    assert not list(tmp_path.rglob("*.safetensors"))
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    SuiteFolder(tmp_path / "digits_inf").verify()
+
+
+def test_models_of_a_suite_are_of_one_version(tmp_path: Path) -> None:
+    suite = replace(SUITES["digits_inf"], epochs=1).with_models(2, 0, 0)
+    folder = train_suite(suite, tmp_path / "suite")
+    values = json.loads(folder.manifest_path.read_bytes())
+    values["versions"]["torch"] = "1.8.1"
+    folder.manifest_path.write_text(json.dumps(values))
+    train_suite(suite, tmp_path / "suite")  # it is complete
+    folder.rows_path("public").unlink()
+    with pytest.raises(FolderError, match=r"was begun with .*torch 1\.8\.1.*; here are"):
+        train_suite(suite, tmp_path / "suite")
+    discard_other_versions(folder.root)
+    assert not folder.root.exists()
+
+
+def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
+    """With a thousand times the noise the loss says nothing of membership; without, it does (the test could fail)."""
+    data = load_base("digits")
+    suite = replace(SUITES["digits_hi"], epochs=3)
+    auc = {}
+    for name, used, noise in (("noise", suite, 1_000.0), ("trained", SUITES["digits_inf"], None)):
+        given = [Assignment(used, draw(len(data), used.n, used.m), Keys.draw(), noise) for _ in range(30)]
+        trained = train_models(given, data, Runtime(stack=30))
+        scores = [
+            -signals.SIGNALS["loss"](network(data.inputs(each.split.challenge)), data.labels[each.split.challenge])
+            for each, network in zip(given, trained, strict=True)
+        ]
+        membership = np.concatenate([each.split.membership for each in given])
+        auc[name] = roc_auc_score(membership, np.concatenate([score.detach().numpy() for score in scores]))
+    error = np.sqrt(6_001 / (12 * 3_000 * 3_000))  # of the area for 3,000 members and as many non-members
+    assert abs(auc["noise"] - 0.5) < 5 * error
+    assert auc["trained"] > 0.5 + 5 * error

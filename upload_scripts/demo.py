@@ -22,7 +22,8 @@ from mico_hub import report, tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, SuiteFolder, read_rows
 from mico_hub.suites import Suite, tracks
-from mico_hub.training import Runtime, default_processes, train_suite
+from mico_hub.training import train_suite
+from mico_hub.workers import on_this_machine
 from upload_scripts.train_suite import parse_models
 
 SUITES, REPOSITORY, REPORT = Path("suites"), Path("mico"), Path("report.html")
@@ -77,8 +78,8 @@ def main() -> int:
         shutil.rmtree(REPOSITORY, ignore_errors=True)
         REPORT.unlink(missing_ok=True)
 
-    runtime = Runtime(processes=default_processes())
-    folders = {suite: train_suite(suite, SUITES / suite.name, runtime) for suite in suites}
+    workers = on_this_machine()
+    folders = {suite: train_suite(suite, SUITES / suite.name, workers=workers) for suite in suites}
     build([folder.root for folder in folders.values()], REPOSITORY)
     results = [result for suite, folder in folders.items() for result in attack_suite(suite, folder)]
 

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mico_hub import original
 from mico_hub.disclosure import Measured, Row
-from mico_hub.folder import FolderError, SuiteFolder, checkpoint_path
+from mico_hub.folder import FolderError, Manifest, SuiteFolder, checkpoint_path
 from mico_hub.original.files import Files, raise_problems, settled
 from mico_hub.original.release import Location, locate
 from mico_hub.original.rows import make_rows
@@ -48,10 +48,16 @@ def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) 
             f"{', model_'.join(map(str, manifest.missing[:5]))}{', ...' if len(manifest.missing) > 5 else ''}. "
             f"Pass --partial to import those that are there"
         )
+    with folder.locked():
+        return _import_all(files, name, folder, manifest, rows)
+
+
+def _import_all(files: Files, name: str, folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> SuiteFolder:
+    suite = manifest.suite
     if not folder.exists():
         folder.begin_import(manifest)
     elif folder.manifest() != manifest:
-        raise FolderError(f"{root} holds another suite, or one from {folder.manifest().origin or 'a training'}")
+        raise FolderError(f"{folder.root} holds another suite, or one from {folder.manifest().origin or 'a training'}")
 
     def convert(location: Location, path: Path) -> Measured:
         row, out = by_location[location], folder.checkpoint(suite, location.model_id)

@@ -2,19 +2,28 @@
 
 python upload_scripts/train_suite.py digits_hi
 python upload_scripts/train_suite.py purchase100_hi --models 4/2/2 --data ~/data
+python upload_scripts/train_suite.py cifar10_hi cifar10_lo --data ~/data --ray 10.0.0.1:6379
 """
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import torch
+from tqdm import tqdm
+
 from mico_hub.data import DataError
 from mico_hub.folder import FolderError
-from mico_hub.models import default_device
+from mico_hub.models import MODELS, default_device
+from mico_hub.sgd import Runtime
 from mico_hub.suites import Suite, UnknownSuiteError, get_suite
-from mico_hub.training import Runtime, default_processes, train_suite
+from mico_hub.training import train_suite
+from mico_hub.workers import WorkerError, Workers, on_this_machine
+from mico_hub.workers.cluster import LOCAL, ray_cluster
 
 
 def parse_models(text: str) -> tuple[int, int, int]:
@@ -32,6 +41,76 @@ def parse_models(text: str) -> tuple[int, int, int]:
     return train, dev, final
 
 
+def parse_count(text: str) -> int:
+    """A number from 1.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
+    return int(text)
+
+
+def parse_device(text: str) -> str:
+    """The name of a torch device that is here.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        torch.empty(0, device=text)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
+        first = str(error).split("\n", 1)[0]
+        raise argparse.ArgumentTypeError(
+            f"expected a device of this machine such as cpu, got {text!r}: {first}"
+        ) from None
+    return text
+
+
+@contextmanager
+def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
+    """Where the command line says that models are trained.
+
+    Raises:
+        WorkerError: The Ray cluster cannot be joined.
+    """
+    if options.ray is None:
+        on_cpu = options.device == "cpu"
+        yield on_this_machine(options.processes or (None if on_cpu else 1), options.data)
+    else:
+        with ray_cluster(options.ray, gpu=options.device.startswith("cuda")) as cluster:
+            yield cluster
+
+
+def train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
+    """Trains one suite after the other; where there are several, a second bar shows how far all of them are."""
+    runtime = Runtime(options.device, options.stack, options.microbatch, options.pretrained)
+    costs = [MODELS[suite.model].flops * suite.n * suite.epochs * sum(suite.models) for suite in suites]
+    # The upper bar is in percent, of the arithmetic of all suites.
+    form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
+    with (
+        workers_of(options) as workers,
+        tqdm(desc="all suites", total=sum(costs), bar_format=form, disable=len(suites) == 1) as bar,
+    ):
+        for number, suite in enumerate(suites):
+            before, cost = sum(costs[:number]), costs[number]
+
+            def progress(share: float, before: float = before, cost: float = cost) -> None:
+                bar.update(before + share * cost - bar.n)
+
+            folder = train_suite(
+                suite,
+                options.out / suite.name,
+                runtime,
+                workers,
+                data_folder=options.data,
+                announce=lambda line: tqdm.write(line, file=sys.stdout),
+                progress=progress,
+            )
+            tqdm.write(f"{suite.name} is complete in {folder.root}", file=sys.stdout)
+
+
 def main() -> int:
     """Trains the suites named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -39,27 +118,27 @@ def main() -> int:
     parser.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
     parser.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
     parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
-    parser.add_argument("--device", default=str(default_device()), help="default: %(default)s")
-    parser.add_argument("--processes", type=int, help="models at a time (default: one a core; one on a GPU)")
-    parser.add_argument("--microbatch", type=int, default=32, help="records whose gradients are held at once")
     parser.add_argument("--pretrained", help="folder or Hub model that text models start from")
-    options = parser.parse_args()
-
-    runtime = Runtime(
-        device=options.device,
-        microbatch=options.microbatch,
-        processes=options.processes or (default_processes() if options.device == "cpu" else 1),
-        data=options.data,
-        pretrained=options.pretrained,
+    parser.add_argument("--device", type=parse_device, default=str(default_device()), help="default: %(default)s")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
+    where.add_argument(
+        "--ray",
+        nargs="?",
+        const=LOCAL,
+        metavar="ADDRESS",
+        help="train on a Ray cluster: HOST:PORT of its head, auto, ray://HOST:PORT, or nothing to start one here",
     )
+    parser.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
+    parser.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
+    options = parser.parse_args()
     try:
-        chosen: list[Suite] = [get_suite(name) for name in options.suites]
-        for suite in chosen:
-            wanted = suite if options.models is None else suite.with_models(*options.models)
-            folder = train_suite(wanted, options.out / suite.name, runtime)
-            sys.stdout.write(f"{suite.name} is complete in {folder.root}\n")
-    except (DataError, FolderError, UnknownSuiteError, OSError) as error:
+        chosen = [get_suite(name) for name in dict.fromkeys(options.suites)]
+        train_all([suite.with_models(*options.models) if options.models else suite for suite in chosen], options)
+    except (DataError, FolderError, UnknownSuiteError, WorkerError, OSError) as error:
         sys.stderr.write(f"train_suite: {error}\n")
+        if not isinstance(error, UnknownSuiteError):
+            sys.stderr.write("Finished models are kept; the same command goes on from there.\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ntrain_suite: interrupted; finished models are kept, the same command goes on from there\n")

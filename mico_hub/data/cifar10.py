@@ -108,7 +108,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
 
 def normalise(rows: torch.Tensor) -> torch.Tensor:
     """Pixels, uint8 (B, 3, 32, 32), as float32, from 0 to 1 and then by `MEAN` and `STD`."""
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=rows.device).view(3, 1, 1) for values in (MEAN, STD))
     return rows.float().div_(255).sub_(mean).div_(std)
 
 

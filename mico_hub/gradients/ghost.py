@@ -1,0 +1,50 @@
+"""Any other network, one model at a time, by opacus' ghost clipping."""
+
+import warnings
+from functools import cached_property
+
+import torch
+from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+
+from mico_hub.data.base import Inputs
+from mico_hub.gradients.base import OneModel, factors_of, record_losses
+
+
+class GhostClipping(OneModel):
+    """Norms from a first backward pass that writes no per-record gradient out, sums from a second one.
+
+    Both passes go back through one forward pass, so dropout has one mask (Li et al. 2022, Large Language Models Can Be
+    Strong Differentially Private Learners). For roberta-base this takes 2.4 times less time and 3.8 times less memory
+    than writing out the per-record gradients.
+    """
+
+    @cached_property
+    def _module(self) -> GradSampleModuleFastGradientClipping:
+        """Made when it is first needed: without DP the network need not be one that opacus knows."""
+        return GradSampleModuleFastGradientClipping(self._network, loss_reduction="sum", use_ghost_clipping=True)
+
+    def _add_clipped(
+        self,
+        sums: list[torch.Tensor],
+        inputs: Inputs,
+        labels: torch.Tensor,
+        clipping_norm: float,
+        present: torch.Tensor | None,
+    ) -> torch.Tensor:
+        with warnings.catch_warnings():
+            # The network's inputs need no gradient; torch notes that opacus' hooks cope with it.
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            self._module.enable_hooks()
+            try:
+                losses = record_losses(self._module, inputs, labels)
+                torch.autograd.backward(losses.sum(), retain_graph=True)
+            finally:
+                self._module.disable_hooks()
+            norms: torch.Tensor = self._module.get_norm_sample().detach()
+            self._module.zero_grad(set_to_none=True)  # the sum without clipping, and the norms
+            torch.autograd.backward((losses * factors_of(norms, clipping_norm, present)).sum())
+        for total, parameter in zip(sums, self._trainable, strict=True):
+            if parameter.grad is not None:
+                total.add_(parameter.grad)
+        self._module.zero_grad(set_to_none=True)
+        return norms

@@ -1,0 +1,187 @@
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+
+from mico_hub import checkpoint
+from mico_hub.data import load_base
+from mico_hub.folder import SuiteFolder
+from mico_hub.randomness import Keys
+from mico_hub.sgd import Assignment, Runtime, train_models
+from mico_hub.splits import draw
+from mico_hub.suites import SUITES, Suite
+from mico_hub.training import train_suite
+from mico_hub.workers import Job, Processes, WorkerError, installed
+from mico_hub.workers import job as job_module
+from mico_hub.workers.cluster import ray_cluster
+from mico_hub.workers.job import run_job
+
+ROOT = Path(__file__).parents[1]
+SUITE = replace(SUITES["digits_hi"], epochs=2).with_models(4, 1, 1)
+
+
+def job(suite: Suite = SUITE, models: int = 4, runtime: Runtime | None = None) -> Job:
+    data = load_base("digits")
+    given = [Assignment(suite, draw(len(data), suite.n, suite.m), Keys.draw(), 1.0) for _ in range(models)]
+    return Job(tuple(range(models)), tuple(given), runtime or Runtime(stack=4), installed(), data.digest)
+
+
+def test_the_steps_of_a_job_are_reported_to_the_end() -> None:
+    reported: list[int] = []
+    given = job(runtime=Runtime(stack=2))
+    finished = run_job(given, load_base("digits"), reported.append)
+    assert [model.model_id for model in finished] == [0, 1, 2, 3]
+    assert reported == sorted(reported)
+    assert reported[-1] == given.steps
+
+
+def test_a_worker_with_other_packages_or_data_is_refused() -> None:
+    given = job()
+    other = replace(given, versions=dict(given.versions) | {"torch": "1.8.1"}, data_digest="0" * 64)
+    with pytest.raises(WorkerError, match=r"torch .*, expected 1\.8\.1; digits with digest .*, expected 0000"):
+        run_job(other, load_base("digits"), lambda steps: None)
+
+
+@pytest.mark.parametrize(("failures", "stacks"), [(1, [4, 2, 2]), (9, [4, 2])])
+def test_when_memory_runs_out_half_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failures: int, stacks: list[int]
+) -> None:
+    tried: list[int] = []
+
+    def train(group: Any, *args: Any) -> Any:
+        tried.append(len(group))
+        if len(tried) <= failures:
+            raise torch.OutOfMemoryError("out of memory. Tried to allocate 20.00 GiB.\nAnd more.")
+        return train_models(group, *args)
+
+    monkeypatch.setattr(job_module, "train_models", train)
+    given, data = job(), load_base("digits")
+    if failures == 1:
+        finished = run_job(given, data, lambda steps: None)
+        assert [model.model_id for model in finished] == [0, 1, 2, 3]
+    else:
+        with pytest.raises(WorkerError, match=r"models 0 to 3: cpu ran out of memory, also with .*stack=2.*--stack"):
+            run_job(given, data, lambda steps: None)
+    assert tried == stacks
+    assert "Tried to allocate 20.00 GiB.; trying again with" in caplog.text
+
+
+def test_a_killed_worker_ends_the_run_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    suite = replace(SUITE, epochs=4_000)
+    killed: list[int] = []
+
+    def kill_one(line: str) -> None:
+        workers = [child for child in psutil.Process().children() if "loky.backend.popen" in " ".join(child.cmdline())]
+        if not killed:
+            workers[0].send_signal(signal.SIGKILL)
+        killed.append(1)
+
+    with pytest.raises(WorkerError, match="a worker process died"):
+        train_suite(suite, tmp_path / "suite", workers=Processes(2), announce=kill_one)
+    folder = SuiteFolder(tmp_path / "suite")
+    done = [i for i in range(6) if folder.measured(suite, i) is not None]
+    assert 1 <= len(done) < 6
+    assert not folder.complete()
+
+
+def test_workers_end_with_the_run_that_started_them(tmp_path: Path) -> None:
+    """Also where it is killed and cannot tell them; a model would take a minute here."""
+    program = (
+        "from dataclasses import replace; from pathlib import Path; from mico_hub.suites import SUITES\n"
+        "from mico_hub.training import train_suite; from mico_hub.workers import Processes\n"
+        "suite = replace(SUITES['digits_inf'], epochs=20_000).with_models(2, 0, 0)\n"
+        f"train_suite(suite, Path({str(tmp_path)!r}), workers=Processes(2),"
+        " progress=lambda share: print(share, flush=True))"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    assert run.stdout is not None
+    next(line for line in run.stdout if float(line) > 0)  # they are at work
+    children = psutil.Process(run.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.kill(run.pid, signal.SIGKILL)
+    run.wait()
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+
+
+@pytest.fixture
+def two_nodes() -> Iterator[tuple[Any, Any]]:
+    """A Ray cluster of two nodes with a CPU each; the head has none, so that a job runs on the second node, too."""
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    yield cluster, second
+    cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def test_a_cluster_that_loses_a_node_gives_the_same_suite(two_nodes: tuple[Any, Any], tmp_path: Path) -> None:
+    cluster, second = two_nodes
+    suite = replace(SUITE, epochs=1_200)
+    shares: list[float] = []
+    lost: list[float] = []
+
+    def progress(share: float) -> None:
+        if share > 0.1 and not lost:
+            lost.append(share)
+            cluster.remove_node(second, allow_graceful=False)
+        shares.append(share)
+
+    with ray_cluster(cluster.address) as workers:
+        assert workers.parallel == 2
+        folder = train_suite(suite, tmp_path / "suite", workers=workers, progress=progress)
+        assert workers.parallel == 1
+    folder.verify()
+    assert lost
+    assert shares != sorted(shares)  # work was lost, and done again
+    before = {i: folder.checkpoint(suite, i).read_bytes() for i in range(6)}
+    for i in range(6):
+        folder.checkpoint(suite, i).unlink()
+    folder.rows_path("public").unlink()
+    train_suite(suite, tmp_path / "suite")
+    assert {i: folder.checkpoint(suite, i).read_bytes() for i in range(6)} == before
+
+
+def test_a_job_that_fails_on_the_cluster_fails_as_it_would_here(tmp_path: Path) -> None:
+    """Half of the models' keys are damaged: a job raises, and the run ends with its error."""
+    with ray_cluster() as workers:
+        given = job(models=2)
+        broken = replace(given, data_digest="0" * 64)
+        with pytest.raises(WorkerError, match="expected 0000"):
+            list(workers.run(iter([broken]), load_base("digits"), lambda steps: None))
+        finished = list(workers.run(iter([given]), load_base("digits"), lambda steps: None))
+        alone = run_job(given, load_base("digits"), lambda steps: None)
+        assert [[model.weights for model in group] for group in finished] == [[model.weights for model in alone]]
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(alone[0].weights)
+    checkpoint.load(path)
+
+
+@pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", "ray://", "127.0.0.1:99999"])
+def test_an_address_that_is_none_says_so(address: str) -> None:
+    with pytest.raises(WorkerError, match=r"expected a Ray address HOST:PORT|nothing answers at"), ray_cluster(address):
+        pass
+
+
+def test_an_address_without_a_cluster_is_a_clear_error(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py"), "digits_hi", "--out", str(tmp_path)]
+    run = subprocess.run(
+        [*command, "--ray", f"127.0.0.1:{port}"], check=False, capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 2
+    assert f"nothing answers at the Ray address 127.0.0.1:{port}" in run.stderr
+    assert not (tmp_path / "digits_hi").exists()
