@@ -24,7 +24,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,36 +137,28 @@ def _clock(device: str) -> float:
     return used.user + used.system + used.children_user + used.children_system
 
 
-def ours(suite: Suite, data: BaseDataset, device: str, seconds: float, rate: float) -> float:
-    """Samples per core-second of `train_models`, over about so many seconds at an expected rate.
-
-    Models are short ones of the same n and batch; a GPU trains as many at a time as it would.
-    """
+def ours(suite: Suite, data: BaseDataset, device: str, seconds: float) -> float:
+    """Samples per core-second of `train_models`, for that many seconds; a GPU trains as many at a time as it would."""
     runtime = Runtime(device)
     count = runtime.stack_of(suite)
-    steps = max(1, round(seconds * rate / count / suite.batch_size))
-    short = replace(suite, epochs=1)
-    given = [Assignment(short, draw(len(data), suite.n, suite.m), Keys.draw(), NOISE if suite.private else None)]
-    given += [replace(given[0], keys=Keys.draw()) for _ in range(count - 1)]
-    stop = _StopAfter(min(steps, short.steps))
-    before = _clock(device)
+    split, noise = draw(len(data), suite.n, suite.m), NOISE if suite.private else None
+    given = [Assignment(suite, split, Keys.draw(), noise) for _ in range(count)]
+    done = 0
+
+    def report(steps: int) -> None:
+        nonlocal done
+        done = steps
+        if time.perf_counter() > until:
+            raise _EnoughError
+
+    before, until = _clock(device), time.perf_counter() + seconds
     with suppress(_EnoughError):
-        train_models(given, data, runtime, stop)
-    return stop.steps * count * suite.n / suite.steps_per_epoch / (_clock(device) - before)
+        train_models(given, data, runtime, report)
+    return done * count * suite.n / suite.steps_per_epoch / (_clock(device) - before)
 
 
 class _EnoughError(Exception):
     """Ends a training."""
-
-
-class _StopAfter:
-    def __init__(self, steps: int) -> None:
-        self._limit, self.steps = steps, 0
-
-    def __call__(self, steps: int) -> None:
-        self.steps = steps
-        if steps >= self._limit:
-            raise _EnoughError
 
 
 def peak(seconds: float = 2) -> float:
@@ -195,11 +186,11 @@ def compare(names: list[str], device: str, runs: int, seconds: float) -> None:
         split = draw(len(data), suite.n, suite.m)
         loop: list[float] = []
         own: list[float] = []
-        ours(suite, data, device, 1, 100)  # what is imported and compiled once
+        ours(suite, data, device, 1)  # what is imported and compiled once
         for _ in range(runs):
             if items is not None:
                 loop.append(Loop(suite, items, split, device).samples_per_second(seconds))
-            own.append(ours(suite, data, device, seconds, own[-1] if own else 30 * (loop[-1] if loop else 1)))
+            own.append(ours(suite, data, device, seconds))
             shown = f"{loop[-1]:,.0f}" if loop else "-"
             sys.stderr.write(f"{name}: loop {shown}, mico-hub {own[-1]:,.0f}\n")
         measured[name] = loop, own

@@ -4,6 +4,7 @@ Nothing in `Runtime` can change the privacy or the distribution of the result; e
 """
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from mico_hub.splits import Indices, Split
 from mico_hub.suites import Optimiser, Suite
 
 EVALUATION_BATCH = 1_000
-REPORT_EVERY = 20  # steps
+REPORT_SECONDS = 0.2
 HELD_VALUES = 1 << 30  # of per-record gradients on an accelerator, 4 GiB
 ACCELERATOR_STACK = 256
 CPU_MICROBATCH = 16
@@ -151,6 +152,7 @@ def _train(
         return totals
 
     sampled = [batches(suite, each.split, numpy_generator(each.keys.sampling)) for each in assignments]
+    told = time.monotonic()
     for number, step in enumerate(zip(*sampled, strict=True), start=1):
         found = mean(step) if noise is None else noisy_mean(step, noise)
         for parameter, gradient in zip(gradients.parameters, found, strict=True):
@@ -160,7 +162,8 @@ def _train(
         optimiser.step()
         if number % suite.steps_per_epoch == 0:
             schedule.step()
-        if number % REPORT_EVERY == 0 or number == suite.steps:
+        if time.monotonic() > told + REPORT_SECONDS or number == suite.steps:
+            told = time.monotonic()
             report(number)
     return gradients.networks()
 

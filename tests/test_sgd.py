@@ -1,6 +1,7 @@
 import copy
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from synthetic import N, base_dataset, small, tiny_roberta
 from torch import nn
 
-from mico_hub import models
+from mico_hub import checkpoint, models
 from mico_hub.gradients import stackable
 from mico_hub.models import MODELS, initialise
 from mico_hub.randomness import GaussianNoise, Keys, numpy_generator
@@ -241,3 +242,22 @@ def test_the_costs_in_the_table_are_counted(name: str) -> None:
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.zeros(shape))
     assert counter.get_total_flops() == pytest.approx(MODELS[name].flops, rel=0.01)
+
+
+def test_text_models_start_from_a_local_folder(tmp_path: Path) -> None:
+    """With a learning rate of 0 a trained model is what it started from; its checkpoint carries its own size."""
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    start = RobertaForSequenceClassification(RobertaConfig(**(dict(MODELS["roberta"].configuration) | shape)))
+    start.save_pretrained(tmp_path / "roberta")
+    still = replace(small(SUITES["sst2_hi"]), optimiser=Optimiser("adamw", 0.0))
+    given = assignment(still, noise=1.0)
+    trained = train_model(given, Runtime(pretrained=str(tmp_path / "roberta")))
+    for name, expected in start.roberta.state_dict().items():
+        assert torch.equal(trained.state_dict()[f"roberta.{name}"], expected)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(checkpoint.serialise(trained, "roberta"))
+    assert checkpoint.load(path).config.hidden_size == 8  # type: ignore[union-attr]
+    moved = train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), Runtime(pretrained=str(tmp_path / "roberta")))
+    assert not torch.equal(weights(moved), weights(trained))

@@ -1,9 +1,12 @@
+import argparse
 import json
 import random
+import re
 import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,6 +24,7 @@ from mico_hub.splits import draw
 from mico_hub.suites import SUITES
 from mico_hub.training import discard_other_versions, train_suite
 from mico_hub.workers import Processes
+from upload_scripts.train_suite import parse_count, parse_device, parse_models
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py")]
@@ -209,3 +213,19 @@ def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
     error = np.sqrt(6_001 / (12 * 3_000 * 3_000))  # of the area for 3,000 members and as many non-members
     assert abs(auc["noise"] - 0.5) < 5 * error
     assert auc["trained"] > 0.5 + 5 * error
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "message"),
+    [
+        (parse_count, "0", "expected a number from 1, got '0'"),
+        (parse_count, "many", "expected a number from 1, got 'many'"),
+        (parse_device, "gpu", "expected a device of this machine such as cpu, got 'gpu'"),
+        (parse_models, "0/2", "expected TRAIN/DEV/FINAL, such as 4/2/2, got '0/2'"),
+    ],
+)
+def test_options_that_make_no_sense_say_what_was_expected(
+    parse: Callable[[str], object], text: str, message: str
+) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
+        parse(text)
