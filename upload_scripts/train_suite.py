@@ -52,20 +52,19 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-def parse_device(text: str) -> str:
-    """The name of a torch device that is here.
+def parse_device(text: str) -> torch.device:
+    """The torch device of that name, which is here.
 
     Raises:
         argparse.ArgumentTypeError: It is none.
     """
     try:
-        torch.empty(0, device=text)
+        return torch.empty(0, device=text).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
         first = str(error).split("\n", 1)[0]
         raise argparse.ArgumentTypeError(
             f"expected a device of this machine such as cpu, got {text!r}: {first}"
         ) from None
-    return text
 
 
 @contextmanager
@@ -119,7 +118,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
     parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
     parser.add_argument("--pretrained", help="folder or Hub model that text models start from")
-    parser.add_argument("--device", type=parse_device, default=str(default_device()), help="default: %(default)s")
+    parser.add_argument("--device", default=str(default_device()), help="default: %(default)s")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
     where.add_argument(
@@ -132,6 +131,11 @@ def main() -> int:
     parser.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
     parser.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
     options = parser.parse_args()
+    if options.ray is None:  # a cluster's nodes have devices of their own
+        try:
+            parse_device(options.device)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --device: {error}")
     try:
         chosen = [get_suite(name) for name in dict.fromkeys(options.suites)]
         train_all([suite.with_models(*options.models) if options.models else suite for suite in chosen], options)
