@@ -134,7 +134,7 @@ def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: s
     kills = 0
     while not folder.complete():
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        limit = 2 + random.random() * 4 if kills < 2 else 300
+        limit = 1.5 + random.random() * 3.5 if kills < 3 else 300
         try:
             run.wait(limit)
         except subprocess.TimeoutExpired:

@@ -77,7 +77,7 @@ class RayCluster:
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        board = ray.remote(_Board).options(num_cpus=0, scheduling_strategy=here).remote()
+        board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
         shared = ray.put(data)
         running: dict[Any, tuple[int, Job]] = {}
         seen: dict[int, int] = {}
@@ -92,7 +92,7 @@ class RayCluster:
                 if self.parallel < 1:
                     raise WorkerError(f"the Ray cluster at {self.address} has lost every {self.resource}")
                 done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-                steps: dict[int, int] = ray.get(board.all.remote())
+                steps = self._steps(board)
                 for number, _ in running.values():
                     progress(steps.get(number, 0) - seen.get(number, 0))
                     seen[number] = steps.get(number, 0)
@@ -105,6 +105,14 @@ class RayCluster:
             for reference in running:
                 ray.cancel(reference, force=True)
             ray.kill(board)
+
+    def _steps(self, board: Any) -> dict[int, int]:
+        """How far each job is; nothing for the moment when the board was lost, and jobs tell it anew."""
+        try:
+            steps: dict[int, int] = self.ray.get(board.all.remote())
+        except self.ray.exceptions.RayActorError:
+            return {}
+        return steps
 
     def _result(self, reference: Any) -> list[Finished]:
         try:
