@@ -153,8 +153,9 @@ def test_the_mean_is_autograds(name: str) -> None:
     assert largest_error(gradients_of([network], 4).mean(inputs, labels), [part.double() for part in expected]) < 1e-5
 
 
-@pytest.mark.parametrize("name", ["digits_mlp", "cnn"])
-def test_an_empty_batch_sums_to_zero(name: str) -> None:
+@pytest.mark.parametrize("name", ["digits_mlp", "cnn", "roberta"])
+def test_an_empty_batch_sums_to_zero(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tiny_roberta(monkeypatch)
     inputs, labels = batch(name, [])
     got, norms = gradients_of([initialise(name, key(0))], 4).clipped_sum(inputs, labels, 1.0)
     assert all((part == 0).all() for part in got)

@@ -33,7 +33,7 @@ class Records:
         inputs = self.prepare(self.rows.index_select(0, records.flatten()))
         shape, labels = records.shape, self.labels[records]
         if isinstance(inputs, dict):
-            return {name: tensor.view(*shape, -1) for name, tensor in inputs.items()}, labels
+            return {name: tensor.view(*shape, tensor.shape[-1]) for name, tensor in inputs.items()}, labels
         return inputs.view(*shape, *inputs.shape[1:]), labels
 
 
