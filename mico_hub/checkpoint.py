@@ -12,7 +12,7 @@ from safetensors.torch import save as to_bytes
 from torch import nn
 
 from mico_hub import models
-from mico_hub.cache import atomic_path
+from mico_hub.cache import atomic_write
 
 METADATA_KEY = "mico_hub"  # one key: safetensors writes several in an order that changes from run to run
 
@@ -42,9 +42,13 @@ def save_state(
     state: Mapping[str, torch.Tensor], name: str, configuration: Mapping[str, Any], path: Path
 ) -> tuple[str, int]:
     """As `save`, from the network's tensors and its configuration."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(_serialised(state, name, configuration))
-        return sha256_of(temporary), temporary.stat().st_size
+    return write(_serialised(state, name, configuration), path)
+
+
+def write(weights: bytes, path: Path) -> tuple[str, int]:
+    """As `save`, from what `serialise` made."""
+    atomic_write(path, weights)
+    return hashlib.sha256(weights).hexdigest(), len(weights)
 
 
 def serialise(network: nn.Module, name: str) -> bytes:

@@ -1,13 +1,14 @@
 """SGD and DP-SGD, for several models of one suite side by side.
 
-Nothing in `Runtime` can change the privacy or the distribution of the result; everything that can is in the suite.
+Nothing in `Runtime` can change the privacy or the distribution of the result but `pretrained`; everything else that can
+is in the suite.
 """
 
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -30,21 +31,16 @@ CPU_MICROBATCH = 16
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """Where and how fast; no choice here changes what is trained but for rounding."""
+    """Where and how fast; what a choice changes besides rounding stands beside it."""
 
-    device: str = "cpu"  # a torch device
+    device: str = "cpu"  # a torch device; CUDA draws other noise and dropout from the same keys than the CPU
     stack: int | None = None  # small models computed as one; None: 1 on the CPU, where more gain nothing
-    microbatch: int | None = None  # records whose gradients are held at once; None: what suits the device
-    pretrained: str | None = None  # folder or Hub model that text models start from; None: the architecture's own
+    microbatch: int | None = None  # records whose gradients are held, and dropout drawn, at once; None: by device
+    pretrained: str | None = None  # folder or Hub model that text starts from, part of the recipe; None: the usual one
 
     def smaller(self, suite: Suite) -> "Runtime":
         """Half the stack and half the microbatch, for a device that ran out of memory."""
-        return Runtime(
-            self.device,
-            max(1, self.stack_of(suite) // 2),
-            max(1, self.microbatch_of(suite) // 2),
-            self.pretrained,
-        )
+        return replace(self, stack=max(1, self.stack_of(suite) // 2), microbatch=max(1, self.microbatch_of(suite) // 2))
 
     def stack_of(self, suite: Suite) -> int:
         """How many of the suite's models are computed as one; 1 where they cannot be."""
@@ -114,9 +110,8 @@ def train_models(
         raise ValueError(
             f"{suite.name} has dropout, which {device.type} cannot draw from a 128-bit key: use cuda or cpu"
         )
-    with exact_arithmetic(runtime.device), ExitStack() as stack:
-        if dropout:  # only ever one model: see `stackable`
-            stack.enter_context(torch_randomness(assignments[0].keys.dropout, device))
+    masks = torch_randomness(assignments[0].keys.dropout, device) if dropout else nullcontext()  # one model's alone
+    with exact_arithmetic(runtime.device), masks:
         trained = _train([network.to(device).train() for network in networks], assignments, data, runtime, report)
         return [network.cpu().eval() for network in trained]
 

@@ -1,6 +1,5 @@
 """Trains what is missing of a suite into its folder: splits and keys first, then models, wherever the workers are."""
 
-import hashlib
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -8,8 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mico_hub import accounting, splits
-from mico_hub.cache import atomic_write
+from mico_hub import accounting, checkpoint, splits
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.disclosure import Measured, disclose, truth
 from mico_hub.folder import FolderError, Manifest, SuiteFolder, checkpoint_path
@@ -146,15 +144,9 @@ def _jobs(
 
 def _keep(folder: SuiteFolder, suite: Suite, model: Finished, epsilon: float) -> Measured:
     """Writes a model's files; with the last of them it is done."""
-    atomic_write(folder.checkpoint(suite, model.model_id), model.weights)
-    measured = Measured(
-        checkpoint_path(suite, model.model_id),
-        hashlib.sha256(model.weights).hexdigest(),
-        len(model.weights),
-        model.accuracy,
-        epsilon,
-        suite.delta,
-    )
+    sha256, num_bytes = checkpoint.write(model.weights, folder.checkpoint(suite, model.model_id))
+    path = checkpoint_path(suite, model.model_id)
+    measured = Measured(path, sha256, num_bytes, model.accuracy, epsilon, suite.delta)
     folder.finish_model(model.model_id, measured)
     return measured
 

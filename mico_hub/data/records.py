@@ -17,9 +17,6 @@ class Records:
     labels: torch.Tensor  # (N,) int64
     prepare: Callable[[torch.Tensor], Inputs]  # some of `rows` -> what the network takes
 
-    def __len__(self) -> int:
-        return len(self.labels)
-
     def take(self, records: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
         """Inputs and labels of a batch.
 

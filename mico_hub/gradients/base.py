@@ -1,5 +1,7 @@
 """What all ways of computing gradients share."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -9,6 +11,13 @@ from mico_hub.data.base import Inputs
 from mico_hub.models import logits
 
 _TINY = 1e-12  # below it a norm divides nothing; such a gradient is not clipped at any clipping norm in use
+
+
+Weigh = Callable[[torch.Tensor], torch.Tensor]
+"""(B,) norms -> (B,) factors, see `factors_of`."""
+
+Clipped = tuple[list[torch.Tensor], torch.Tensor]
+"""A sum for each parameter, and the norms of the records in it before clipping."""
 
 
 class Gradients(Protocol):
@@ -31,7 +40,7 @@ class Gradients(Protocol):
 
     def clipped_sum(
         self, inputs: Inputs, labels: torch.Tensor, clipping_norm: float, present: torch.Tensor | None = None
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+    ) -> Clipped:
         """The sum of each model's clipped per-record gradients, and their norms before clipping.
 
         Args:
@@ -107,25 +116,22 @@ class OneModel:
 
     def clipped_sum(
         self, inputs: Inputs, labels: torch.Tensor, clipping_norm: float, present: torch.Tensor | None = None
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+    ) -> Clipped:
         """See `Gradients.clipped_sum`."""
         sums = [torch.zeros_like(parameter) for parameter in self._trainable]
         norms = [torch.zeros(0, device=labels.device)]
         for start in range(0, labels.shape[1], self._microbatch):
             rows = slice(start, start + self._microbatch)
             kept = None if present is None else present[0, rows]
-            norms.append(self._add_clipped(sums, _only(inputs, rows), labels[0, rows], clipping_norm, kept))
+            weigh = partial(factors_of, clipping_norm=clipping_norm, present=kept)
+            more, of_rows = self._weighted_sum(_only(inputs, rows), labels[0, rows], weigh)
+            for total, part in zip(sums, more, strict=True):
+                total.add_(part)
+            norms.append(of_rows)
         return [total[None] for total in sums], torch.cat(norms)[None]
 
-    def _add_clipped(
-        self,
-        sums: list[torch.Tensor],
-        inputs: Inputs,
-        labels: torch.Tensor,
-        clipping_norm: float,
-        present: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """Adds the clipped gradients of at most `microbatch` records to the sums; returns their norms."""
+    def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:
+        """Of at most `microbatch` records, each one's gradient multiplied by what `weigh` makes of its norm."""
         raise NotImplementedError
 
 
@@ -134,6 +140,17 @@ def _only(inputs: Inputs, rows: slice = slice(None)) -> Inputs:
     if isinstance(inputs, dict):
         return {name: tensor[0, rows] for name, tensor in inputs.items()}
     return inputs[0, rows]
+
+
+def features(inputs: Inputs) -> torch.Tensor:
+    """The inputs of a network that is not for text.
+
+    Raises:
+        TypeError: They are those of one that is.
+    """
+    if isinstance(inputs, dict):
+        raise TypeError("expected a tensor of features, got the inputs of a text model")
+    return inputs
 
 
 def factors_of(norms: torch.Tensor, clipping_norm: float, present: torch.Tensor | None) -> torch.Tensor:

@@ -5,7 +5,7 @@ from torch import nn
 from torch.nn import functional
 
 from mico_hub.data.base import Inputs
-from mico_hub.gradients.base import OneModel, chain_of, factors_of
+from mico_hub.gradients.base import Clipped, OneModel, Weigh, chain_of, features
 
 
 class ConvolutionalChain(OneModel):
@@ -32,18 +32,11 @@ class ConvolutionalChain(OneModel):
 
     def mean(self, inputs: Inputs, labels: torch.Tensor) -> list[torch.Tensor]:
         """See `Gradients.mean`."""
-        return super().mean(_channels_last(_images(inputs)[0])[None], labels)
+        return super().mean(_channels_last(features(inputs)[0])[None], labels)
 
-    def _add_clipped(
-        self,
-        sums: list[torch.Tensor],
-        inputs: Inputs,
-        labels: torch.Tensor,
-        clipping_norm: float,
-        present: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:
         seen: list[tuple[nn.Conv2d | nn.Linear, torch.Tensor, torch.Tensor]] = []  # layer, its input, its output
-        value = _channels_last(_images(inputs))
+        value = _channels_last(features(inputs))
         for part in self._chain:
             if isinstance(part, nn.Conv2d | nn.Linear):
                 activation, value = value.detach(), _apply(part, value)
@@ -60,14 +53,8 @@ class ConvolutionalChain(OneModel):
                 for (layer, activation, _), delta in zip(seen, deltas, strict=True)
             ]
             norms = torch.stack([part.squares() for part in parts]).sum(dim=0).sqrt_()
-            factors = factors_of(norms, clipping_norm, present)
-            of_layer = {id(layer): part for (layer, _, _), part in zip(seen, parts, strict=True)}
-            totals = iter(sums)
-            for part in self._chain:
-                if id(part) in of_layer:
-                    for summed in of_layer[id(part)].weighted_sum(factors):
-                        next(totals).add_(summed)
-        return norms
+            factors = weigh(norms)
+            return [summed for part in parts for summed in part.weighted_sum(factors)], norms
 
     def _convolution(self, layer: nn.Conv2d, activation: torch.Tensor, delta: torch.Tensor) -> "_Convolution":
         patches = _patches(layer, activation)  # (B, positions, kernel x in)
@@ -135,12 +122,6 @@ def _apply(layer: nn.Conv2d | nn.Linear, value: torch.Tensor) -> torch.Tensor:
     if isinstance(layer, nn.Conv2d):
         return functional.conv2d(value, weight, bias, layer.stride, layer.padding)
     return functional.linear(value, weight, bias)
-
-
-def _images(inputs: Inputs) -> torch.Tensor:
-    if isinstance(inputs, dict):
-        raise TypeError("expected a tensor of images, got the inputs of a text model")
-    return inputs
 
 
 def _channels_last(images: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import torch
 from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
 
 from mico_hub.data.base import Inputs
-from mico_hub.gradients.base import OneModel, factors_of, record_losses
+from mico_hub.gradients.base import Clipped, OneModel, Weigh, record_losses
 
 
 class GhostClipping(OneModel):
@@ -23,14 +23,7 @@ class GhostClipping(OneModel):
         """Made when it is first needed: without DP the network need not be one that opacus knows."""
         return GradSampleModuleFastGradientClipping(self._network, loss_reduction="sum", use_ghost_clipping=True)
 
-    def _add_clipped(
-        self,
-        sums: list[torch.Tensor],
-        inputs: Inputs,
-        labels: torch.Tensor,
-        clipping_norm: float,
-        present: torch.Tensor | None,
-    ) -> torch.Tensor:
+    def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:
         with warnings.catch_warnings():
             # The network's inputs need no gradient; torch notes that opacus' hooks cope with it.
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
@@ -42,9 +35,5 @@ class GhostClipping(OneModel):
                 self._module.disable_hooks()
             norms: torch.Tensor = self._module.get_norm_sample().detach()
             self._module.zero_grad(set_to_none=True)  # the sum without clipping, and the norms
-            torch.autograd.backward((losses * factors_of(norms, clipping_norm, present)).sum())
-        for total, parameter in zip(sums, self._trainable, strict=True):
-            if parameter.grad is not None:
-                total.add_(parameter.grad)
-        self._module.zero_grad(set_to_none=True)
-        return norms
+            weighted = (losses * weigh(norms)).sum()
+            return list(torch.autograd.grad(weighted, self._trainable, materialize_grads=True)), norms

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mico_hub.data.base import Inputs
-from mico_hub.gradients.base import chain_of, factors_of
+from mico_hub.gradients.base import Clipped, chain_of, factors_of, features
 
 
 class LinearStack:
@@ -53,7 +53,7 @@ class LinearStack:
     @torch.no_grad()
     def clipped_sum(
         self, inputs: Inputs, labels: torch.Tensor, clipping_norm: float, present: torch.Tensor | None = None
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
+    ) -> Clipped:
         """See `Gradients.clipped_sum`."""
         activations, deltas = self._backpropagate(inputs, labels)
         squares = [
@@ -67,9 +67,7 @@ class LinearStack:
 
     def _backpropagate(self, inputs: Inputs, labels: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The input of each layer, (K, B, in), and the gradient of each record's loss by its output, (K, B, out)."""
-        if isinstance(inputs, dict):
-            raise TypeError("expected a tensor of features, got the inputs of a text model")
-        activations = [inputs]
+        activations = [features(inputs)]
         for weight, bias in self._layers[:-1]:
             activations.append(_affine(activations[-1], weight, bias).tanh_())
         delta = torch.softmax(_affine(activations[-1], *self._layers[-1]), dim=2)
