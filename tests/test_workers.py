@@ -127,14 +127,15 @@ def cluster() -> Iterator[Any]:
 
 def test_a_cluster_that_loses_a_node_gives_the_same_suite(cluster: Any, tmp_path: Path) -> None:
     """The second node joins after this process did, which is therefore on the first."""
-    suite = replace(SUITE, epochs=1_200)
+    suite = replace(SUITE, epochs=2_000)
     shares: list[float] = []
     lost: list[float] = []
 
     def progress(share: float) -> None:
-        if share > 0.1 and not lost:
+        if share > 0.2 and not lost:  # both jobs are more than half done
             lost.append(share)
             cluster.remove_node(second, allow_graceful=False)
+            cluster.wait_for_nodes()  # until the cluster has noticed
         shares.append(share)
 
     with ray_cluster(cluster.address) as workers:
