@@ -143,7 +143,8 @@ def _clock(device: str) -> float:
 
 def ours(suite: Suite, data: BaseDataset, device: str, seconds: float) -> float:
     """Samples per core-second of `train_models`, for that many seconds; a GPU trains as many at a time as it would."""
-    runtime = Runtime(device, pretrained=_random_weights(suite.model))
+    runtime = Runtime(device)
+    start = models.load_start(suite.model, _random_weights(suite.model))
     count = runtime.stack_of(suite)
     split, noise = draw(len(data), suite.n, suite.m), NOISE if suite.private else None
     given = [Assignment(suite, split, Keys.draw(), noise) for _ in range(count)]
@@ -157,7 +158,7 @@ def ours(suite: Suite, data: BaseDataset, device: str, seconds: float) -> float:
 
     before, until = _clock(device), time.perf_counter() + seconds
     with suppress(_EnoughError):
-        train_models(given, data, runtime, report)
+        train_models(given, data, runtime, report, start)
     return done * count * suite.n / suite.steps_per_epoch / (_clock(device) - before)
 
 

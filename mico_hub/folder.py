@@ -133,6 +133,8 @@ class Manifest:
     versions: dict[str, str]  # of the packages that trained the suite
     origin: str = ""  # where the models come from if they are the competition's own; empty: trained by this package
     missing: tuple[int, ...] = ()  # models that the origin lacks, by id
+    start_digest: str | None = None  # of the weights that training started from; None: random ones, or not known
+    randomness: str = ""  # `cpu` or `cuda`, where noise and dropout were drawn; empty: not by this package
 
     @property
     def num_models(self) -> int:
@@ -261,8 +263,15 @@ class SuiteFolder:
         """
         atomic_write(self._partial(model_id), json.dumps([asdict(measured), source]).encode())
 
-    def measured(self, suite: Suite, model_id: int, source: str = "") -> Measured | None:
-        """What was measured of a finished model; None where there is no whole checkpoint of it from that source."""
+    def measured(self, suite: Suite, model_id: int, source: str = "", *, hashed: bool = True) -> Measured | None:
+        """What was measured of a finished model; None where there is no whole checkpoint of it from that source.
+
+        Args:
+            suite: Its suite.
+            model_id: Which.
+            source: See `finish_model`.
+            hashed: Whether the checkpoint is read whole, to see that it is the one that was measured.
+        """
         try:
             values, made_from = json.loads(self._partial(model_id).read_bytes())
             measured = Measured(**values)
@@ -271,10 +280,15 @@ class SuiteFolder:
         if made_from != source:
             return None
         path = self.checkpoint(suite, model_id)
-        return measured if path.exists() and sha256_of(path) == measured.sha256 else None
+        return measured if path.exists() and (not hashed or sha256_of(path) == measured.sha256) else None
 
     def finish(self, public: Sequence[Row]) -> None:
-        """Writes the public rows that `disclosure.disclose` made; with them the suite is complete."""
+        """Checks the public rows that `disclosure.disclose` made, and writes them; with them the suite is complete.
+
+        Raises:
+            FolderError: As `verify`; then nothing is written.
+        """
+        self._check(self.manifest(), public)
         write_rows(public, PUBLIC_SCHEMA, self.rows_path(PUBLIC))
 
     def verify(self) -> None:
@@ -283,9 +297,10 @@ class SuiteFolder:
         Raises:
             FolderError: Something is missing or different; the message lists everything.
         """
-        manifest = self.manifest()
+        self._check(self.manifest(), read_rows(self.rows_path(PUBLIC), PUBLIC_SCHEMA))
+
+    def _check(self, manifest: Manifest, rows: Sequence[Row]) -> None:
         suite, missing = manifest.suite, set(manifest.missing)
-        rows = read_rows(self.rows_path(PUBLIC), PUBLIC_SCHEMA)
         problems: list[str] = []
         ids = [(row["split"], row["model_id"]) for row in rows]
         expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in missing]

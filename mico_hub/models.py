@@ -1,13 +1,17 @@
 """The networks, by name. A network's configuration is plain data, so that a checkpoint can carry it."""
 
+import hashlib
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 import torch
+from safetensors.torch import save as to_bytes
 from torch import nn
 
 from mico_hub.data.base import Inputs
@@ -132,31 +136,72 @@ def build(name: str, configuration: Mapping[str, Any] | None = None) -> nn.Modul
         raise ValueError(f"network {name!r} cannot be built from the configuration {dict(chosen)}: {error}") from error
 
 
-def initialise(name: str, key: bytes, pretrained: Path | str | None = None) -> nn.Module:
-    """The network of that name as training starts from it: random weights drawn from `key`, on the CPU.
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Weights that training starts from instead of random ones: all but the classifier's head."""
 
-    Where the architecture starts from pretrained weights these are read from `pretrained`, a folder or a model on the
-    Hub (the architecture's own by default), and only what they lack, the classifier's head, is drawn.
+    configuration: Mapping[str, Any]  # the network that they belong to, as `build` takes it
+    state: Mapping[str, torch.Tensor]  # float32, by the network's own keys
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal over configuration, keys, shapes and values."""
+        tensors = {key: tensor.contiguous() for key, tensor in self.state.items()}
+        described = {"configuration": json.dumps(dict(self.configuration), sort_keys=True)}
+        return hashlib.sha256(to_bytes(tensors, described)).hexdigest()
+
+
+def load_start(name: str, source: Path | str | None = None) -> Start | None:
+    """What training of that network starts from; None where it starts from random weights.
+
+    Args:
+        name: A key of `MODELS`.
+        source: A folder or a model on the Hub; the architecture's own by default.
 
     Raises:
-        OSError: The pretrained weights can be had from nowhere; the message says what to do.
+        OSError: The weights can be had from nowhere, or are none of such a network; the message says what to do.
     """
     architecture = MODELS[name]
-    with torch_randomness(key):
-        if architecture.pretrained is None:
-            return build(name)
+    if architecture.pretrained is None:
+        return None
+    with _IMPORTING:
         from transformers import RobertaForSequenceClassification
 
-        source = str(pretrained or architecture.pretrained)
-        try:
-            network: nn.Module = RobertaForSequenceClassification.from_pretrained(source)
-        except OSError as error:
-            raise OSError(
-                f"the pretrained weights of {architecture.title} were not found at {source!r}: expected a folder with "
-                f"config.json and model.safetensors, or the Hub's {architecture.pretrained}. Pass the folder with "
-                f"--pretrained."
-            ) from error
-        return network
+    where = str(source or architecture.pretrained)
+    expected = (
+        f"expected a folder with config.json and model.safetensors, or the Hub's {architecture.pretrained}. "
+        f"Pass the folder with --pretrained."
+    )
+    try:
+        network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
+            where, dtype=torch.float32, output_loading_info=True
+        )
+    except OSError as error:
+        raise OSError(
+            f"the pretrained weights of {architecture.title} were not found at {where!r}: {expected}"
+        ) from error
+    state = {key: value for key, value in network.state_dict().items() if not key.startswith("classifier.")}
+    if absent := sorted(set(found["missing_keys"]) & set(state)):
+        raise OSError(
+            f"{where!r} has no weights for {len(absent)} parts of {architecture.title}, {absent[0]}: {expected}"
+        )
+    configuration = {key: getattr(network.config, key) for key in architecture.configuration}
+    return Start(configuration, state)
+
+
+def initialise(name: str, key: bytes, start: Start | None = None) -> nn.Module:
+    """The network of that name as training starts from it, on the CPU: random weights drawn from `key`.
+
+    Args:
+        name: A key of `MODELS`.
+        key: Secret, see `randomness.Keys`.
+        start: Weights that take the place of the random ones; what it lacks, the classifier's head, stays drawn.
+    """
+    with torch_randomness(key):
+        network = build(name, None if start is None else start.configuration)
+    if start is not None:
+        network.load_state_dict(start.state, strict=False)
+    return network
 
 
 def logits(network: nn.Module, inputs: Inputs) -> torch.Tensor:

@@ -110,6 +110,11 @@ def _cuda_state(key: bytes) -> torch.Tensor:
     return torch.from_numpy(np.array([seed, offset], dtype="<u8").view(np.uint8).copy())
 
 
+def draws_on(device: str) -> str:
+    """`cuda` or `cpu`: where noise and dropout for a torch device are drawn; the two draw differently from one key."""
+    return "cuda" if torch.device(device).type == "cuda" else "cpu"
+
+
 class GaussianNoise:
     """Standard normal noise for K models, each from its own key; a model's draws do not depend on K.
 
@@ -127,9 +132,9 @@ class GaussianNoise:
         self._shapes, self._device = shapes, device
         ends = np.cumsum([shape.numel() for shape in shapes]).tolist()
         self._size, self._cuts = ends[-1], ends[:-1]
-        self._steps = max(1, _DRAWN_AT_ONCE // self._size) if device.type == "cuda" else 1
+        self._steps = _steps_at_once(self._size, device)
         self._next = self._steps
-        where = device if device.type == "cuda" else "cpu"
+        where = device if device.type == "cuda" else torch.device("cpu")
         self._drawn = torch.empty((len(keys), self._steps, self._size), device=where)
         self._fill = [self._filler(key, model) for key, model in zip(keys, self._drawn, strict=True)]
 
@@ -151,7 +156,16 @@ class GaussianNoise:
             generator.set_state(_cuda_state(key))
             return lambda: values.normal_(generator=generator)
         stream = NormalStream(key, values.shape[1])
-        return lambda: stream.fill(values[0])
+
+        def fill() -> None:
+            for step in values:
+                stream.fill(step)
+
+        return fill
+
+
+def _steps_at_once(size: int, device: torch.device) -> int:
+    return max(1, _DRAWN_AT_ONCE // size) if device.type == "cuda" else 1
 
 
 class NormalStream:

@@ -1,7 +1,6 @@
 """SGD and DP-SGD, for several models of one suite side by side.
 
-Nothing in `Runtime` can change the privacy or the distribution of the result but `pretrained`; everything else that can
-is in the suite.
+Nothing in `Runtime` can change the privacy or the distribution of the result; everything that can is in the suite.
 """
 
 import os
@@ -29,14 +28,17 @@ ACCELERATOR_STACK = 256
 CPU_MICROBATCH = 16
 
 
+class DeviceError(ValueError):
+    """A device that a suite cannot be trained on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Where and how fast; what a choice changes besides rounding stands beside it."""
 
-    device: str = "cpu"  # a torch device; CUDA draws other noise and dropout from the same keys than the CPU
+    device: str = "cpu"  # a torch device; CUDA draws other noise and dropout from the same keys, see `draws_on`
     stack: int | None = None  # small models computed as one; None: 1 on the CPU, where more gain nothing
     microbatch: int | None = None  # records whose gradients are held, and dropout drawn, at once; None: by device
-    pretrained: str | None = None  # folder or Hub model that text starts from, part of the recipe; None: the usual one
 
     def smaller(self, suite: Suite) -> "Runtime":
         """Half the stack and half the microbatch, for a device that ran out of memory."""
@@ -46,14 +48,24 @@ class Runtime:
         """How many of the suite's models are computed as one; 1 where they cannot be."""
         if not stackable(_outline(suite)):
             return 1
-        return self.stack or (1 if self.device == "cpu" else ACCELERATOR_STACK)
+        return self.stack or (1 if torch.device(self.device).type == "cpu" else ACCELERATOR_STACK)
 
     def microbatch_of(self, suite: Suite) -> int:
         """How many records' gradients are held at once."""
-        if self.microbatch or self.device == "cpu":
+        if self.microbatch or torch.device(self.device).type == "cpu":
             return self.microbatch or CPU_MICROBATCH
         values = sum(parameter.numel() for parameter in _outline(suite).parameters())
         return max(1, HELD_VALUES // values)
+
+    def check(self, suite: Suite) -> None:
+        """Sees to it that the suite can be trained on the device.
+
+        Raises:
+            DeviceError: It has dropout, and the device cannot draw that from a whole key.
+        """
+        kind = torch.device(self.device).type
+        if kind not in ("cpu", "cuda") and any(isinstance(part, nn.Dropout) for part in _outline(suite).modules()):
+            raise DeviceError(f"{suite.name} has dropout, which {kind} cannot draw from a 128-bit key: use cuda or cpu")
 
 
 def _outline(suite: Suite) -> nn.Module:
@@ -64,7 +76,7 @@ def _outline(suite: Suite) -> nn.Module:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """All that decides a model's weights; the same assignment gives the same weights on the same machine."""
+    """What is a model's own; the same assignment, data and start give the same weights on the same machine."""
 
     suite: Suite  # the recipe
     split: Split  # the model is trained on `member` and `training`
@@ -77,6 +89,7 @@ def train_models(
     data: BaseDataset,
     runtime: Runtime,
     report: Callable[[int], None] = lambda steps: None,
+    start: models.Start | None = None,
 ) -> list[nn.Module]:
     """Trains models of one suite side by side, each by its own keys on its own split.
 
@@ -85,14 +98,14 @@ def train_models(
         data: What the splits index.
         runtime: Where it runs.
         report: Called now and then with the number of steps done.
+        start: The weights that all of them start from, see `models.load_start`; None: random ones.
 
     Returns:
         The trained networks on the CPU, in eval mode.
 
     Raises:
-        ValueError: The recipe promises a finite epsilon and lacks noise or a clipping norm, or the other way round; or
-            it has dropout, and the device cannot draw that from a whole key.
-        OSError: The pretrained weights cannot be had.
+        ValueError: The recipe promises a finite epsilon and lacks noise or a clipping norm, or the other way round.
+        DeviceError: See `Runtime.check`.
         torch.OutOfMemoryError: The device has too little memory for this stack and microbatch.
     """
     suite, device = assignments[0].suite, torch.device(runtime.device)
@@ -104,12 +117,9 @@ def train_models(
             f"{suite.name} claims epsilon {suite.epsilon:g}, got noise multiplier {noise_multiplier} and clipping norm "
             f"{suite.clipping_norm}: both belong to a finite epsilon, neither to an infinite one"
         )
-    networks = [models.initialise(suite.model, each.keys.initialisation, runtime.pretrained) for each in assignments]
+    runtime.check(suite)
+    networks = [models.initialise(suite.model, each.keys.initialisation, start) for each in assignments]
     dropout = any(isinstance(module, nn.Dropout) for module in networks[0].modules())
-    if dropout and device.type not in ("cpu", "cuda"):
-        raise ValueError(
-            f"{suite.name} has dropout, which {device.type} cannot draw from a 128-bit key: use cuda or cpu"
-        )
     masks = torch_randomness(assignments[0].keys.dropout, device) if dropout else nullcontext()  # one model's alone
     with exact_arithmetic(runtime.device), masks:
         trained = _train([network.to(device).train() for network in networks], assignments, data, runtime, report)

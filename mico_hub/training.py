@@ -3,18 +3,20 @@
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mico_hub import accounting, checkpoint, splits
+from mico_hub import accounting, checkpoint, models, splits
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.disclosure import Measured, disclose, truth
 from mico_hub.folder import FolderError, Manifest, SuiteFolder, checkpoint_path
-from mico_hub.randomness import Keys
+from mico_hub.randomness import Keys, draws_on
 from mico_hub.sgd import Assignment, Runtime
 from mico_hub.suites import Suite
-from mico_hub.workers import Finished, Job, ThisProcess, Workers, installed
+from mico_hub.workers import Common, Finished, Job, ThisProcess, Workers, installed
 
 
 def train_suite(
@@ -24,6 +26,7 @@ def train_suite(
     workers: Workers | None = None,
     *,
     data_folder: Path | None = None,
+    pretrained: Path | str | None = None,
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> SuiteFolder:
@@ -38,28 +41,37 @@ def train_suite(
         runtime: How a model is trained; on the CPU by default.
         workers: Where; in this process by default.
         data_folder: See `mico_hub.data.load_base`.
+        pretrained: Where the weights are that text models start from, see `mico_hub.models.load_start`.
         announce: Gets a line for each model that is finished.
         progress: Gets the share of the suite that is done, 0 to 1, now and then.
 
     Raises:
-        FolderError: The folder holds another suite, or the same one begun with another recipe, data or versions; or
-            another run is at work in it.
+        FolderError: The folder holds another suite, or the same one begun with other data, weights to start from,
+            versions or kind of device; or another run is at work in it.
         DataError: The base dataset cannot be had.
+        DeviceError: See `Runtime.check`.
         WorkerError: A worker failed.
-        OSError: A file cannot be written.
+        OSError: A file cannot be written, or the weights to start from cannot be had.
     """
     runtime, workers = runtime or Runtime(), workers or ThisProcess()
+    runtime.check(suite)
     folder = SuiteFolder(root)
     data = load_base(suite.dataset, data_folder)
     with folder.locked():
-        manifest = _begin(folder, suite, data)
+        if folder.exists():
+            _require_same(folder, suite, data)
         if not folder.complete():
+            common = Common(data, models.load_start(suite.model, pretrained))
+            manifest = _begin(folder, suite, common, runtime)
             epsilon = _spent(folder, manifest)
             missing = _missing(folder, manifest)
             size = min(runtime.stack_of(suite), math.ceil(len(missing) / workers.parallel) or 1)
             jobs = _jobs(folder, manifest, data, missing, runtime, size)
-            with _Bar(suite, len(missing), progress) as bar:
-                for finished in workers.run(jobs, data, bar.advance):
+            with (
+                _Bar(suite, len(missing), progress) as bar,
+                closing(workers.run(jobs, common, bar.advance)) as results,
+            ):
+                for finished in results:
                     for model in finished:
                         measured = _keep(folder, suite, model, epsilon)
                         bar.finish_model()
@@ -69,35 +81,63 @@ def train_suite(
     return folder
 
 
-def _begin(folder: SuiteFolder, suite: Suite, data: BaseDataset) -> Manifest:
-    versions = installed()
-    if folder.exists():
-        begun = folder.manifest()
-        wrong = []
-        if begun.suite != suite:
-            wrong.append(f"expected the recipe {suite}, got {begun.suite}")
-        if begun.data_digest != data.digest:
-            wrong.append(f"expected data with digest {begun.data_digest}, got {data.digest}")
-        if wrong:
-            raise FolderError("\n".join([f"{folder.root} holds another suite; name another folder", *wrong]))
-        if begun.versions != versions and not folder.complete():
-            raise FolderError(
-                f"{folder.root} was begun with {_listed(begun.versions)}; here are {_listed(versions)}. "
-                f"Its models must be of one kind: install those versions again, or begin in another folder"
-            )
-        return begun
+def _require_same(folder: SuiteFolder, suite: Suite, data: BaseDataset) -> None:
+    begun = folder.manifest()
+    wrong = []
+    if begun.suite != suite:
+        wrong.append(f"expected the recipe {suite}, got {begun.suite}")
+    if begun.data_digest != data.digest:
+        wrong.append(f"expected data with digest {begun.data_digest}, got {data.digest}")
+    if wrong:
+        raise FolderError("\n".join([f"{folder.root} holds another suite; name another folder", *wrong]))
+
+
+def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) -> Manifest:
+    data = common.data
     manifest = Manifest(
         suite=suite,
-        noise_multiplier=accounting.calibrate(suite),
+        noise_multiplier=None,
         data_digest=data.digest,
         data_official=data.official,
         data_note=data.note,
-        versions=versions,
+        versions=installed(),
+        start_digest=common.start_digest,
+        randomness=draws_on(runtime.device),
     )
+    if folder.exists():
+        begun = folder.manifest()
+        if wrong := _mixed(begun, manifest):
+            raise FolderError(
+                "\n".join(
+                    [
+                        f"{folder.root} was begun otherwise, and its models must be of one kind: go on as it was "
+                        f"begun, or begin in another folder",
+                        *wrong,
+                    ]
+                )
+            )
+        return begun
+    manifest = replace(manifest, noise_multiplier=accounting.calibrate(suite))
     drawn = (splits.draw(len(data), suite.n, suite.m) for _ in range(sum(suite.models)))
     rows = [truth(suite, model_id, split) for model_id, split in enumerate(drawn)]
     folder.begin(manifest, rows, [Keys.draw() for _ in rows])
     return manifest
+
+
+def _mixed(begun: Manifest, now: Manifest) -> list[str]:
+    """What of a suite that was begun would be different in the models that it lacks."""
+    wrong = []
+    if begun.versions != now.versions:
+        before, here = _listed(begun.versions, now.versions), _listed(now.versions, begun.versions)
+        wrong.append(f"begun with {before}, here {here}")
+    if begun.start_digest != now.start_digest:
+        wrong.append(f"begun from pretrained weights with digest {begun.start_digest}, now {now.start_digest}")
+    if begun.randomness != now.randomness:
+        wrong.append(
+            f"begun with noise and dropout drawn on {begun.randomness}, now on {now.randomness}: the same keys give "
+            f"others there"
+        )
+    return wrong
 
 
 def discard_other_versions(root: Path) -> None:
@@ -107,8 +147,9 @@ def discard_other_versions(root: Path) -> None:
         shutil.rmtree(root)
 
 
-def _listed(versions: dict[str, str]) -> str:
-    return ", ".join(f"{package} {number}" for package, number in versions.items())
+def _listed(versions: dict[str, str], others: dict[str, str]) -> str:
+    """Those that the others lack."""
+    return ", ".join(f"{package} {number}" for package, number in sorted(versions.items() - others.items()))
 
 
 def _spent(folder: SuiteFolder, manifest: Manifest) -> float:
@@ -138,7 +179,9 @@ def _jobs(
         if model_id in wanted:
             group[model_id] = Assignment(manifest.suite, split, keys[model_id], manifest.noise_multiplier)
         if group and (len(group) == size or model_id == missing[-1]):
-            yield Job(tuple(group), tuple(group.values()), runtime, manifest.versions, data.digest)
+            yield Job(
+                tuple(group), tuple(group.values()), runtime, manifest.versions, data.digest, manifest.start_digest
+            )
             group = {}
 
 
@@ -154,12 +197,11 @@ def _keep(folder: SuiteFolder, suite: Suite, model: Finished, epsilon: float) ->
 def _finish(folder: SuiteFolder, suite: Suite, data: BaseDataset) -> None:
     public = []
     for model_id, split in enumerate(folder.splits(len(data))):
-        measured = folder.measured(suite, model_id)
+        measured = folder.measured(suite, model_id, hashed=False)  # finishing hashes it
         if measured is None:
             raise FolderError(f"{folder.root}: the checkpoint of model_{model_id} is gone or damaged; run again")
         public.append(disclose(suite, model_id, split, measured)[0])
     folder.finish(public)
-    folder.verify()
 
 
 def _line(suite: Suite, model_id: int, measured: Measured) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +36,7 @@ def base_dataset(name: str, num_records: int = N) -> BaseDataset:
         "digits": digits.normalise,
         "sst2": sst2.tokenise,
     }
-    return BaseDataset(name, raw, labels, "0" * 64, "synthetic", prepare[name])  # type: ignore[arg-type]
+    return BaseDataset(name, raw, labels, f"{num_records:064x}", "synthetic", prepare[name])  # type: ignore[arg-type]
 
 
 def tiny_roberta(monkeypatch: pytest.MonkeyPatch, dropout: float = 0.1) -> None:
@@ -49,6 +51,17 @@ def tiny_roberta(monkeypatch: pytest.MonkeyPatch, dropout: float = 0.1) -> None:
     }
     changed = dict(MODELS) | {"roberta": Architecture(models.roberta, "tiny RoBERTa", 1.0, tiny)}
     monkeypatch.setattr(models, "MODELS", changed)
+
+
+def tiny_weights(folder: Path, seed: int = 0) -> Any:
+    """Saves a RoBERTa small enough for a test, from random weights, as transformers does, and returns it."""
+    from transformers import RobertaConfig, RobertaForSequenceClassification
+
+    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    torch.manual_seed(seed)
+    network = RobertaForSequenceClassification(RobertaConfig(**(dict(MODELS["roberta"].configuration) | shape)))
+    network.save_pretrained(folder)
+    return network
 
 
 def small(suite: Suite, epochs: int = 1) -> Suite:

@@ -196,6 +196,10 @@ class Wrapped(nn.Module):
         super().__init__()
         self.chain = nn.Sequential(*parts)
 
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        outputs: torch.Tensor = self.chain(inputs)
+        return outputs
+
 
 def test_only_what_has_a_closed_form_gets_it() -> None:
     assert LinearStack.fits(MLP(4, 3, 2))
@@ -212,6 +216,7 @@ def test_only_what_has_a_closed_form_gets_it() -> None:
         Wrapped(nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")),
         Wrapped(nn.Conv2d(4, 4, 3, padding="same")),
         Wrapped(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)),
+        Wrapped(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4, affine=False), nn.Tanh()),  # mixes records, without parameters
     ):
         assert not stackable(other)
         assert not ConvolutionalChain.fits(other)
@@ -235,3 +240,14 @@ def test_padding_that_is_left_away_changes_no_logits(monkeypatch: pytest.MonkeyP
     assert (full["attention_mask"][:, short["input_ids"].shape[1] :] == 0).all()
     with torch.no_grad():
         assert torch.allclose(logits(network, full), logits(network, short), atol=1e-6)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_normalisation_over_the_batch_is_refused_with_dp(affine: bool) -> None:
+    """One record's gradient would depend on the others: its norm, and clipping it, would mean nothing."""
+    network = Wrapped(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=affine), nn.Flatten(), nn.Linear(144, 10)).train()
+    inputs, labels = torch.rand(1, 5, 3, 8, 8), torch.zeros(1, 5, dtype=torch.int64)
+    gradients = gradients_of([network], 4)
+    assert gradients.mean(inputs, labels)
+    with pytest.raises(ValueError, match=r"1 is a BatchNorm2d, which mixes records"):
+        gradients.clipped_sum(inputs, labels, 1.0)

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from mico_hub.models import MODELS, build, default_device, initialise
+from mico_hub.models import MODELS, build, default_device, initialise, load_start
 
 
 def parameters(network: nn.Module) -> int:
@@ -59,7 +59,7 @@ def test_what_cannot_be_built_says_why(name: str, configuration: dict[str, int] 
 
 def test_missing_pretrained_weights_say_where_they_were_looked_for(tmp_path: object) -> None:
     with pytest.raises(OSError, match="pretrained weights of roberta-base were not found at '/no/such/folder'"):
-        initialise("roberta", bytes(16), "/no/such/folder")
+        load_start("roberta", "/no/such/folder")
 
 
 def test_there_is_a_device() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from synthetic import N, base_dataset, small, tiny_roberta
+from synthetic import N, base_dataset, small, tiny_roberta, tiny_weights
 from torch import nn
 
 from mico_hub import checkpoint, models
@@ -14,7 +14,7 @@ from mico_hub.gradients import stackable
 from mico_hub.models import MODELS, initialise
 from mico_hub.randomness import GaussianNoise, Keys, numpy_generator
 from mico_hub.sampling import padded_rows
-from mico_hub.sgd import Assignment, Runtime, accuracy, make_optimiser, train_models
+from mico_hub.sgd import Assignment, DeviceError, Runtime, accuracy, make_optimiser, train_models
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Optimiser, Suite
 
@@ -29,8 +29,8 @@ def assignment(suite: Suite, keys: Keys | None = None, noise: float | None = Non
     return Assignment(suite, split, keys or Keys.draw(), noise)
 
 
-def train_model(given: Assignment, runtime: Runtime | None = None) -> nn.Module:
-    return train_models([given], base_dataset(given.suite.dataset), runtime or Runtime())[0]
+def train_model(given: Assignment, runtime: Runtime | None = None, start: models.Start | None = None) -> nn.Module:
+    return train_models([given], base_dataset(given.suite.dataset), runtime or Runtime(), start=start)[0]
 
 
 def weights(network: nn.Module) -> torch.Tensor:
@@ -60,9 +60,10 @@ def test_the_same_keys_give_the_same_bits(name: str) -> None:
     assert not torch.equal(first, other)
 
 
-@pytest.mark.parametrize("purpose", ["initialisation", "sampling", "noise"])
+@pytest.mark.usefixtures("tiny_roberta")
+@pytest.mark.parametrize("purpose", ["initialisation", "sampling", "noise", "dropout"])
 def test_each_key_matters_on_its_own(purpose: str) -> None:
-    suite = small(SUITES["digits_hi"])
+    suite = small(SUITES["sst2_hi"])
     given = assignment(suite, noise=1.0)
     changed = replace(given, keys=replace(given.keys, **{purpose: os.urandom(16)}))
     assert not torch.equal(weights(train_model(given, Runtime())), weights(train_model(changed, Runtime())))
@@ -135,7 +136,7 @@ def test_noise_belongs_to_a_finite_epsilon(name: str, noise: float | None) -> No
 
 def test_dropout_is_refused_where_it_cannot_be_drawn_from_a_key(tiny_roberta: None) -> None:
     """On a device that is neither cpu nor cuda; `meta` stands in for one that is not here."""
-    with pytest.raises(ValueError, match="has dropout, which meta cannot draw from a 128-bit key"):
+    with pytest.raises(DeviceError, match="has dropout, which meta cannot draw from a 128-bit key"):
         train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), Runtime(device="meta"))
 
 
@@ -246,18 +247,45 @@ def test_the_costs_in_the_table_are_counted(name: str) -> None:
 
 def test_text_models_start_from_a_local_folder(tmp_path: Path) -> None:
     """With a learning rate of 0 a trained model is what it started from; its checkpoint carries its own size."""
-    from transformers import RobertaConfig, RobertaForSequenceClassification
-
-    shape = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
-    start = RobertaForSequenceClassification(RobertaConfig(**(dict(MODELS["roberta"].configuration) | shape)))
-    start.save_pretrained(tmp_path / "roberta")
+    saved = tiny_weights(tmp_path / "roberta")
+    start = models.load_start("roberta", tmp_path / "roberta")
     still = replace(small(SUITES["sst2_hi"]), optimiser=Optimiser("adamw", 0.0))
     given = assignment(still, noise=1.0)
-    trained = train_model(given, Runtime(pretrained=str(tmp_path / "roberta")))
-    for name, expected in start.roberta.state_dict().items():
+    trained = train_model(given, start=start)
+    for name, expected in saved.roberta.state_dict().items():
         assert torch.equal(trained.state_dict()[f"roberta.{name}"], expected)
+    other = train_model(assignment(still, noise=1.0), start=start)  # the head is drawn from a model's own key
+    heads = [network.state_dict()["classifier.dense.weight"] for network in (trained, other)]
+    assert not torch.equal(*heads)
     path = tmp_path / "model.safetensors"
     path.write_bytes(checkpoint.serialise(trained, "roberta"))
     assert checkpoint.load(path).config.hidden_size == 8  # type: ignore[union-attr]
-    moved = train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), Runtime(pretrained=str(tmp_path / "roberta")))
+    moved = train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), start=start)
     assert not torch.equal(weights(moved), weights(trained))
+
+
+def test_weights_to_start_from_are_known_by_their_content(tmp_path: Path) -> None:
+    """In whatever form they are saved: half precision becomes float32, and is not the same weights."""
+    network = tiny_weights(tmp_path / "a")
+    tiny_weights(tmp_path / "b", seed=1)
+    network.save_pretrained(tmp_path / "copy")
+    network.half().save_pretrained(tmp_path / "half")
+    starts = {name: models.load_start("roberta", tmp_path / name) for name in ("a", "b", "copy", "half")}
+    digests = {name: start.digest for name, start in starts.items() if start is not None}
+    assert digests["a"] == digests["copy"]
+    assert len(set(digests.values())) == 3
+    assert all(value.dtype == torch.float32 for value in starts["half"].state.values())  # type: ignore[union-attr]
+    assert not any("classifier" in key for key in starts["a"].state)  # type: ignore[union-attr]
+    assert models.load_start("cnn") is None
+
+
+def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    tiny_weights(tmp_path / "roberta")
+    path = tmp_path / "roberta" / "model.safetensors"
+    state = load_file(path)
+    del state["roberta.encoder.layer.0.attention.self.query.weight"]
+    save_file(state, path, {"format": "pt"})
+    with pytest.raises(OSError, match=r"has no weights for 1 parts of roberta-base, roberta\.encoder.*query"):
+        models.load_start("roberta", tmp_path / "roberta")

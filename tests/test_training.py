@@ -6,24 +6,28 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from synthetic import tiny_weights
 
-from mico_hub import signals
+from mico_hub import signals, training
 from mico_hub.accounting import calibrate
 from mico_hub.data import load_base
+from mico_hub.disclosure import Measured
 from mico_hub.folder import FolderError, SuiteFolder
 from mico_hub.randomness import Keys
 from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import draw
-from mico_hub.suites import SUITES
+from mico_hub.suites import SUITES, Suite
 from mico_hub.training import discard_other_versions, train_suite
-from mico_hub.workers import Processes
+from mico_hub.workers import Finished, Processes
 from upload_scripts.train_suite import parse_count, parse_device, parse_models
 
 ROOT = Path(__file__).parents[1]
@@ -127,25 +131,25 @@ def test_each_model_is_announced_and_the_share_grows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: str) -> None:
-    command = [*SCRIPT, "digits_inf", "--models", "150/2/2", "--processes", processes, "--out", str(tmp_path)]
+    """Killed a moment after a file appears that marks a model as done, three times, each time some models later."""
+    command = [*SCRIPT, "digits_inf", "--models", "60/2/2", "--processes", processes, "--out", str(tmp_path)]
     folder = SuiteFolder(tmp_path / "digits_inf")
-    suite = SUITES["digits_inf"].with_models(150, 2, 2)
+    suite = SUITES["digits_inf"].with_models(60, 2, 2)
     kept: dict[int, bytes] = {}
-    kills = 0
-    while not folder.complete():
+    for kill in range(4):
         run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        limit = 1.5 + random.random() * 3.5 if kills < 3 else 300
-        try:
-            run.wait(limit)
-        except subprocess.TimeoutExpired:
+        if kill < 3:
+            wanted = len(kept) + random.randint(3, 12)
+            while run.poll() is None and len(list((folder.root / "private" / "partial").glob("m*"))) < wanted:
+                time.sleep(0.002)
+            time.sleep(random.random() * 0.05)
             run.send_signal(signal.SIGKILL)
-            run.wait()
-            kills += 1
-        done = {i: folder.checkpoint(suite, i) for i in range(154) if folder.exists() and folder.measured(suite, i)}
+        assert run.wait(300) == (-signal.SIGKILL if kill < 3 else 0)
+        done = {i: folder.checkpoint(suite, i) for i in range(64) if folder.measured(suite, i)}
         assert {i: done[i].read_bytes() for i in kept} == kept
+        assert len(kept) < len(done)
+        assert (len(done) == 64) == folder.complete() == (kill == 3)
         kept = {i: path.read_bytes() for i, path in done.items()}
-    assert kills
-    assert len(kept) == 154
     folder.verify()
     assert not list(tmp_path.rglob(".*"))
 
@@ -190,10 +194,62 @@ def test_models_of_a_suite_are_of_one_version(tmp_path: Path) -> None:
     folder.manifest_path.write_text(json.dumps(values))
     train_suite(suite, tmp_path / "suite")  # it is complete
     folder.rows_path("public").unlink()
-    with pytest.raises(FolderError, match=r"was begun with .*torch 1\.8\.1.*; here are"):
+    with pytest.raises(FolderError, match=r"begun with torch 1\.8\.1, here torch \d"):
         train_suite(suite, tmp_path / "suite")
     discard_other_versions(folder.root)
     assert not folder.root.exists()
+
+
+def test_what_finishes_a_suite_draws_where_it_was_begun(tmp_path: Path) -> None:
+    """A GPU draws other noise from the same keys: a model made again there would be a second release of its data."""
+    suite = replace(SUITES["digits_hi"], epochs=1).with_models(2, 0, 0)
+    folder = train_suite(suite, tmp_path / "suite")
+    values = json.loads(folder.manifest_path.read_bytes())
+    assert values["randomness"] == "cpu"
+    folder.manifest_path.write_text(json.dumps(values | {"randomness": "cuda"}))
+    folder.rows_path("public").unlink()
+    with pytest.raises(FolderError, match="noise and dropout drawn on cuda, now on cpu"):
+        train_suite(suite, tmp_path / "suite")
+
+
+@pytest.mark.data
+def test_a_text_suite_is_finished_from_the_weights_it_was_begun_from(tmp_path: Path) -> None:
+    """Also by processes, which read them from a file; another folder is refused, whatever its name."""
+    for seed, name in enumerate(("a", "b")):
+        tiny_weights(tmp_path / name, seed)
+    suite = replace(SUITES["sst2_hi"], n=40, m=5, batch_size=20, epochs=1).with_models(1, 1, 0)
+    folder = train_suite(suite, tmp_path / "suite", pretrained=tmp_path / "a")
+    before = {i: folder.checkpoint(suite, i).read_bytes() for i in range(2)}
+    folder.checkpoint(suite, 1).unlink()
+    folder.rows_path("public").unlink()
+    with pytest.raises(FolderError, match=r"begun from pretrained weights with digest [0-9a-f]{64}, now [0-9a-f]{64}"):
+        train_suite(suite, folder.root, pretrained=tmp_path / "b")
+    (tmp_path / "a").rename(tmp_path / "moved")
+    train_suite(suite, folder.root, workers=Processes(2), pretrained=tmp_path / "moved")
+    assert {i: folder.checkpoint(suite, i).read_bytes() for i in range(2)} == before
+
+
+def test_rows_that_do_not_fit_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would mark the suite as complete."""
+    suite = replace(SUITES["digits_inf"], epochs=1).with_models(2, 0, 0)
+    monkeypatch.setattr("mico_hub.training._keep", damaged(training._keep))
+    with pytest.raises(FolderError, match="expected a checkpoint with sha256"):
+        train_suite(suite, tmp_path / "suite")
+    assert not SuiteFolder(tmp_path / "suite").complete()
+    monkeypatch.undo()
+    assert train_suite(suite, tmp_path / "suite").complete()
+
+
+def damaged(keep: Callable[..., Measured]) -> Callable[..., Measured]:
+    """Writes a model, and then flips its last byte."""
+
+    def keep_and_damage(folder: SuiteFolder, suite: Suite, model: Finished, epsilon: float) -> Measured:
+        measured = keep(folder, suite, model, epsilon)
+        path = folder.checkpoint(suite, model.model_id)
+        path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1]))
+        return measured
+
+    return keep_and_damage
 
 
 def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
@@ -220,6 +276,8 @@ def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
     [
         (parse_count, "0", "expected a number from 1, got '0'"),
         (parse_count, "many", "expected a number from 1, got 'many'"),
+        (partial(parse_device, on_cluster=True), "cuda:1", "expected cpu or cuda with --ray, got 'cuda:1'"),
+        (partial(parse_device, on_cluster=True), "mps", "expected cpu or cuda with --ray, got 'mps'"),
         (parse_device, "gpu", "expected a device of this machine such as cpu, got 'gpu'"),
         (parse_models, "0/2", "expected TRAIN/DEV/FINAL, such as 4/2/2, got '0/2'"),
     ],

@@ -1,10 +1,13 @@
+import hashlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +18,33 @@ import torch
 from mico_hub import checkpoint
 from mico_hub.data import load_base
 from mico_hub.folder import SuiteFolder
+from mico_hub.models import MLP
 from mico_hub.randomness import Keys
 from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 from mico_hub.training import train_suite
-from mico_hub.workers import Job, Processes, WorkerError, installed
+from mico_hub.workers import Common, Finished, Job, Processes, WorkerError, installed
 from mico_hub.workers import job as job_module
 from mico_hub.workers.cluster import ray_cluster
+from mico_hub.workers.dispatch import LOST_WORKERS, LostError, dispatch
 from mico_hub.workers.job import run_job
 
 ROOT = Path(__file__).parents[1]
+COMMON = Common(load_base("digits"))
 SUITE = replace(SUITES["digits_hi"], epochs=2).with_models(4, 1, 1)
 
 
 def job(suite: Suite = SUITE, models: int = 4, runtime: Runtime | None = None) -> Job:
     data = load_base("digits")
     given = [Assignment(suite, draw(len(data), suite.n, suite.m), Keys.draw(), 1.0) for _ in range(models)]
-    return Job(tuple(range(models)), tuple(given), runtime or Runtime(stack=4), installed(), data.digest)
+    return Job(tuple(range(models)), tuple(given), runtime or Runtime(stack=4), installed(), data.digest, None)
 
 
 def test_the_steps_of_a_job_are_reported_to_the_end() -> None:
     reported: list[int] = []
     given = job(runtime=Runtime(stack=2))
-    finished = run_job(given, load_base("digits"), reported.append)
+    finished = run_job(given, COMMON, reported.append)
     assert [model.model_id for model in finished] == [0, 1, 2, 3]
     assert reported == sorted(reported)
     assert reported[-1] == given.steps
@@ -48,31 +54,141 @@ def test_a_worker_with_other_packages_or_data_is_refused() -> None:
     given = job()
     other = replace(given, versions=dict(given.versions) | {"torch": "1.8.1"}, data_digest="0" * 64)
     with pytest.raises(WorkerError, match=r"torch .*, expected 1\.8\.1; digits with digest .*, expected 0000"):
-        run_job(other, load_base("digits"), lambda steps: None)
+        run_job(other, COMMON, lambda steps: None)
 
 
-@pytest.mark.parametrize(("failures", "stacks"), [(1, [4, 2, 2]), (9, [4, 2])])
+CUDA = torch.OutOfMemoryError("out of memory. Tried to allocate 20.00 GiB.\nAnd more.")
+CPU = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 20.00 GiB.\nAnd more.")
+
+
+@pytest.mark.parametrize("error", [CUDA, CPU])
+@pytest.mark.parametrize(
+    ("failing", "stacks", "kept"), [([1], [4, 2, 2], 4), ([1, 2], [4, 2], 0), ([1, 3], [4, 2, 2], 2)]
+)
 def test_when_memory_runs_out_half_is_tried_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failures: int, stacks: list[int]
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: RuntimeError,
+    failing: list[int],
+    stacks: list[int],
+    kept: int,
 ) -> None:
     tried: list[int] = []
 
     def train(group: Any, *args: Any) -> Any:
         tried.append(len(group))
-        if len(tried) <= failures:
-            raise torch.OutOfMemoryError("out of memory. Tried to allocate 20.00 GiB.\nAnd more.")
+        if len(tried) in failing:
+            raise error
         return train_models(group, *args)
 
     monkeypatch.setattr(job_module, "train_models", train)
-    given, data = job(), load_base("digits")
-    if failures == 1:
-        finished = run_job(given, data, lambda steps: None)
-        assert [model.model_id for model in finished] == [0, 1, 2, 3]
+    finished: Sequence[Finished] = ()
+    if len(failing) == 1:
+        finished = run_job(job(), COMMON, lambda steps: None)
     else:
-        with pytest.raises(WorkerError, match=r"models 0 to 3: cpu ran out of memory, also with .*stack=2.*--stack"):
-            run_job(given, data, lambda steps: None)
+        with pytest.raises(
+            WorkerError, match=r"models 0 to 3: cpu ran out of memory, also with .*stack=2.*20.00 GiB\.; .*--stack"
+        ) as raised:
+            run_job(job(), COMMON, lambda steps: None)
+        finished = raised.value.finished
+    assert [model.model_id for model in finished] == list(range(kept))
     assert tried == stacks
-    assert "Tried to allocate 20.00 GiB.; trying again with" in caplog.text
+    assert "20.00 GiB.; trying again with" in caplog.text
+
+
+def test_an_error_that_is_not_for_lack_of_memory_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*args: Any) -> Any:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    monkeypatch.setattr(job_module, "train_models", train)
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        run_job(job(), COMMON, lambda steps: None)
+
+
+def test_the_second_try_does_not_hold_the_memory_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network with opacus' hooks on it is a cycle of references."""
+    from mico_hub.gradients import GhostClipping
+
+    held: list[weakref.ref[Any]] = []
+
+    def train(group: Any, *args: Any) -> Any:
+        if not held:
+            network = MLP(64, 4, 10)
+            clipping = GhostClipping(network, 2)
+            clipping.clipped_sum(torch.zeros(1, 3, 64), torch.zeros(1, 3, dtype=torch.int64), 1.0)
+            held.append(weakref.ref(network))
+            raise torch.OutOfMemoryError("out of memory")
+        assert held[0]() is None
+        return train_models(group, *args)
+
+    monkeypatch.setattr(job_module, "train_models", train)
+    assert len(run_job(job(), COMMON, lambda steps: None)) == 4
+
+
+def test_this_package_is_known_by_its_content() -> None:
+    """Two commits of one version may train differently."""
+    package = Path(job_module.__file__).parents[1]
+    files = sorted(path.relative_to(package).parts for path in package.rglob("*.py"))
+    text = b"".join("/".join(parts).encode() + b"\n" + package.joinpath(*parts).read_bytes() for parts in files)
+    assert installed()["mico-hub"] == f"{version('mico-hub')}+{hashlib.sha256(text).hexdigest()[:12]}"
+
+
+class FakePool:
+    """Jobs end in the order of their models, two at a time; what one gives is looked up by its first model."""
+
+    room = 3
+
+    def __init__(self, outcomes: dict[int, list[Any]]) -> None:
+        self.outcomes, self.begun = outcomes, dict[Any, Job]()
+
+    def begin(self, job: Job) -> int:
+        self.begun[len(self.begun)] = job
+        return len(self.begun) - 1
+
+    def ended(self, tickets: Any) -> Any:
+        return tickets[:2]
+
+    def result(self, ticket: Any) -> list[Finished]:
+        job = self.begun[ticket]
+        outcome = self.outcomes.get(job.model_ids[0], [None]).pop(0)
+        if outcome is not None:
+            raise outcome
+        return [Finished(model_id, b"", None) for model_id in job.model_ids]
+
+    def steps(self) -> dict[Any, int]:
+        return dict.fromkeys(self.begun, 1)
+
+
+def dispatched(outcomes: dict[int, list[Any]], done: list[int], steps: list[int]) -> None:
+    given = job()
+    jobs = (replace(given, model_ids=(i,), assignments=given.assignments[:1]) for i in range(5))
+    for finished in dispatch(FakePool(outcomes), jobs, steps.append):
+        done += [model.model_id for model in finished]
+
+
+def test_a_job_whose_worker_is_lost_is_begun_again_so_often_and_no_more() -> None:
+    done: list[int] = []
+    steps: list[int] = []
+    dispatched({1: [LostError("gone")] * LOST_WORKERS + [None]}, done, steps)
+    assert sorted(done) == list(range(5))
+    assert sum(steps) == 5 * SUITE.steps
+    assert min(steps) < 0
+    with pytest.raises(WorkerError, match="the workers of the same models were lost 6 times: gone"):
+        dispatched({1: [LostError("gone")] * (LOST_WORKERS + 1)}, [], [])
+
+
+def test_what_else_has_ended_when_a_job_fails_is_kept() -> None:
+    """Jobs 0 and 1 end together; of job 0 a model was finished before it failed."""
+    failure = WorkerError("out of memory")
+    failure.finished = [Finished(10, b"", None)]
+    done: list[int] = []
+    with pytest.raises(WorkerError, match="out of memory"):
+        dispatched({0: [failure]}, done, [])
+    assert done == [10, 1]
+    done.clear()
+    with pytest.raises(OSError, match="full"):
+        dispatched({0: [OSError("full")]}, done, [])
+    assert done == [1]
 
 
 def test_a_killed_worker_ends_the_run_and_keeps_what_is_finished(tmp_path: Path) -> None:
@@ -160,9 +276,9 @@ def test_a_job_that_fails_on_the_cluster_fails_as_it_would_here(tmp_path: Path) 
         given = job(models=2)
         broken = replace(given, data_digest="0" * 64)
         with pytest.raises(WorkerError, match="expected 0000"):
-            list(workers.run(iter([broken]), load_base("digits"), lambda steps: None))
-        finished = list(workers.run(iter([given]), load_base("digits"), lambda steps: None))
-        alone = run_job(given, load_base("digits"), lambda steps: None)
+            list(workers.run(iter([broken]), COMMON, lambda steps: None))
+        finished = list(workers.run(iter([given]), COMMON, lambda steps: None))
+        alone = run_job(given, COMMON, lambda steps: None)
         assert [[model.weights for model in group] for group in finished] == [[model.weights for model in alone]]
     path = tmp_path / "model.safetensors"
     path.write_bytes(alone[0].weights)

@@ -81,7 +81,6 @@ def _import_all(files: Files, name: str, folder: SuiteFolder, manifest: Manifest
     done |= imported
     raise_problems(f"{files}: {name}", problems, len(missing))
     folder.finish([_imported(row, done[location]) for location, row in by_location.items()])
-    folder.verify()
     return folder
 
 

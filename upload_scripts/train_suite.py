@@ -19,7 +19,7 @@ from tqdm import tqdm
 from mico_hub.data import DataError
 from mico_hub.folder import FolderError
 from mico_hub.models import MODELS, default_device
-from mico_hub.sgd import Runtime
+from mico_hub.sgd import DeviceError, Runtime
 from mico_hub.suites import Suite, UnknownSuiteError, get_suite
 from mico_hub.training import train_suite
 from mico_hub.workers import WorkerError, Workers, on_this_machine
@@ -52,14 +52,18 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
-def parse_device(text: str) -> torch.device:
-    """The torch device of that name, which is here.
+def parse_device(text: str, *, on_cluster: bool = False) -> str:
+    """The torch device of that name, which is here; on a cluster, whose nodes have devices of their own, the kind.
 
     Raises:
         argparse.ArgumentTypeError: It is none.
     """
+    if on_cluster:
+        if text not in ("cpu", "cuda"):
+            raise argparse.ArgumentTypeError(f"expected cpu or cuda with --ray, got {text!r}")
+        return text
     try:
-        return torch.empty(0, device=text).device
+        return str(torch.empty(0, device=text).device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
         first = str(error).split("\n", 1)[0]
         raise argparse.ArgumentTypeError(
@@ -75,16 +79,16 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
         WorkerError: The Ray cluster cannot be joined.
     """
     if options.ray is None:
-        on_cpu = options.device == "cpu"
+        on_cpu = torch.device(options.device).type == "cpu"
         yield on_this_machine(options.processes or (None if on_cpu else 1), options.data)
     else:
-        with ray_cluster(options.ray, gpu=options.device.startswith("cuda")) as cluster:
+        with ray_cluster(options.ray, gpu=options.device == "cuda") as cluster:
             yield cluster
 
 
 def train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
     """Trains one suite after the other; where there are several, a second bar shows how far all of them are."""
-    runtime = Runtime(options.device, options.stack, options.microbatch, options.pretrained)
+    runtime = Runtime(options.device, options.stack, options.microbatch)
     costs = [MODELS[suite.model].flops * suite.n * suite.epochs * sum(suite.models) for suite in suites]
     # The upper bar is in percent, of the arithmetic of all suites.
     form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
@@ -104,6 +108,7 @@ def train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
                 runtime,
                 workers,
                 data_folder=options.data,
+                pretrained=options.pretrained,
                 announce=lambda line: tqdm.write(line, file=sys.stdout),
                 progress=progress,
             )
@@ -118,7 +123,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
     parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
     parser.add_argument("--pretrained", help="folder or Hub model that text models start from")
-    parser.add_argument("--device", default=str(default_device()), help="default: %(default)s")
+    best = default_device().type
+    parser.add_argument("--device", help=f"default: {best}; with --ray cpu, or cuda for a GPU a job")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
     where.add_argument(
@@ -131,15 +137,15 @@ def main() -> int:
     parser.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
     parser.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
     options = parser.parse_args()
-    if options.ray is None:  # a cluster's nodes have devices of their own
-        try:
-            parse_device(options.device)
-        except argparse.ArgumentTypeError as error:
-            parser.error(f"argument --device: {error}")
+    on_cluster = options.ray is not None
+    try:
+        options.device = parse_device(options.device or ("cpu" if on_cluster else best), on_cluster=on_cluster)
+    except argparse.ArgumentTypeError as error:
+        parser.error(f"argument --device: {error}")
     try:
         chosen = [get_suite(name) for name in dict.fromkeys(options.suites)]
         train_all([suite.with_models(*options.models) if options.models else suite for suite in chosen], options)
-    except (DataError, FolderError, UnknownSuiteError, WorkerError, OSError) as error:
+    except (DataError, DeviceError, FolderError, UnknownSuiteError, WorkerError, OSError) as error:
         sys.stderr.write(f"train_suite: {error}\n")
         if not isinstance(error, UnknownSuiteError):
             sys.stderr.write("Finished models are kept; the same command goes on from there.\n")

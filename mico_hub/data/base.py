@@ -83,6 +83,12 @@ class BaseDataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BaseDataset) and (self.name, self.digest) == (other.name, other.digest)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.digest))
+
     @property
     def official(self) -> bool:
         """Whether this is known to be the official dataset, by its digest or by that of the files it was read from."""

@@ -36,7 +36,7 @@ class Records:
 
 @lru_cache(maxsize=1)
 def on_device(data: BaseDataset, device: str) -> Records:
-    """The dataset's records on a device, text tokenised; kept for the next call."""
+    """The dataset's records on a device, text tokenised; kept for the next call with data of the same content."""
     labels = data.labels.to(device)
     if isinstance(data.raw, torch.Tensor):
         return Records(data.raw.to(device), labels, data.prepare)

@@ -7,9 +7,12 @@ from torch.nn import functional
 from mico_hub.data.base import Inputs
 from mico_hub.gradients.base import Clipped, OneModel, Weigh, chain_of, features
 
+_BETWEEN = (nn.Tanh, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
+"""Parts without parameters of which each record's output depends on that record alone; normalisation is none."""
+
 
 class ConvolutionalChain(OneModel):
-    """Closed form for a chain of `Conv2d` and `Linear` layers, with anything without parameters between them.
+    """Closed form for a chain of `Conv2d` and `Linear` layers, with parts between them that keep records apart.
 
     The gradient of a convolution's weight for one record is the product of its output's gradient, (out, positions),
     and the patches of its input that the kernel was laid on, (positions, kernel x in). With channels last the patches
@@ -27,8 +30,10 @@ class ConvolutionalChain(OneModel):
     @staticmethod
     def fits(network: nn.Module) -> bool:
         """Whether the network is such a chain, its convolutions plain ones."""
-        layers = [part for part in chain_of(network) if list(part.parameters())]
-        return any(isinstance(layer, nn.Conv2d) for layer in layers) and all(_plain(layer) for layer in layers)
+        parts = chain_of(network)
+        return any(isinstance(part, nn.Conv2d) for part in parts) and all(
+            isinstance(part, _BETWEEN) or _plain(part) for part in parts
+        )
 
     def mean(self, inputs: Inputs, labels: torch.Tensor) -> list[torch.Tensor]:
         """See `Gradients.mean`."""

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import torch
 from opacus.grad_sample.grad_sample_module_fast_gradient_clipping import GradSampleModuleFastGradientClipping
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from mico_hub.data.base import Inputs
 from mico_hub.gradients.base import Clipped, OneModel, Weigh, record_losses
@@ -20,7 +21,15 @@ class GhostClipping(OneModel):
 
     @cached_property
     def _module(self) -> GradSampleModuleFastGradientClipping:
-        """Made when it is first needed: without DP the network need not be one that opacus knows."""
+        """Made when it is first needed: without DP the network need not be one that opacus knows.
+
+        Raises:
+            ValueError: It normalises over the batch, so that a record changes the gradients of others; opacus itself
+                refuses only layers that have parameters.
+        """
+        for name, part in self._network.named_modules():
+            if isinstance(part, _BatchNorm):
+                raise ValueError(f"{name} is a {type(part).__name__}, which mixes records: no DP with it")
         return GradSampleModuleFastGradientClipping(self._network, loss_reduction="sum", use_ghost_clipping=True)
 
     def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:

@@ -3,20 +3,20 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import count, islice
+from itertools import count
 from typing import Any
 
-from mico_hub.data import BaseDataset
-from mico_hub.workers.job import Finished, Job, Report, WorkerError, run_job
-from mico_hub.workers.local import POLL_SECONDS, default_processes
+from mico_hub.workers.dispatch import POLL_SECONDS, LostError, dispatch
+from mico_hub.workers.job import Common, Finished, Job, Report, Results, WorkerError, run_job
+from mico_hub.workers.local import default_processes
 
 LOCAL = "local"
 CONNECT_SECONDS = 10
-LOST_WORKERS = 5
-"""How often a job is begun again because its worker was lost."""
+BOARD_SECONDS = 5
 
 
 @contextmanager
@@ -37,18 +37,20 @@ def ray_cluster(address: str = LOCAL, *, gpu: bool = False) -> Iterator["RayClus
         raise WorkerError("Ray is not installed: pip install 'mico-hub[ray]'") from error
     _reach(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    own: dict[str, Any] = {"include_dashboard": False, "num_cpus": default_processes()} if address == LOCAL else {}
-    try:
-        ray.init(address=address, logging_level=logging.WARNING, **own)
-    except Exception as error:  # Ray raises a dozen kinds: another version, no such cluster, no room
-        raise WorkerError(f"cannot join the Ray cluster at {address}: {error}") from error
-    try:
+    with ExitStack() as stack:
+        own: dict[str, Any] = {}
+        if address == LOCAL:  # what its memory does not hold is written where only this user reads, and then removed
+            spilled = stack.enter_context(tempfile.TemporaryDirectory(prefix="mico-hub-", ignore_cleanup_errors=True))
+            own = {"include_dashboard": False, "num_cpus": default_processes(), "object_spilling_directory": spilled}
+        try:
+            ray.init(address=address, logging_level=logging.WARNING, **own)
+        except Exception as error:  # Ray raises a dozen kinds: another version, no such cluster, no room
+            raise WorkerError(f"cannot join the Ray cluster at {address}: {error}") from error
+        stack.callback(ray.shutdown)
         cluster = RayCluster(ray, address, "GPU" if gpu else "CPU")
         if cluster.parallel < 1:
             raise WorkerError(f"the Ray cluster at {address} has no {cluster.resource}")
         yield cluster
-    finally:
-        ray.shutdown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,59 +71,69 @@ class RayCluster:
         """See `Workers.parallel`."""
         return int(self.ray.cluster_resources().get(self.resource, 0))
 
-    def run(self, jobs: Iterator[Job], data: BaseDataset, progress: Report) -> Iterator[list[Finished]]:
+    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
         """See `Workers.run`."""
-        ray = self.ray
-        takes = {"num_cpus": 1, "num_gpus": 1 if self.resource == "GPU" else 0}
-        task = ray.remote(_remote_job).options(max_retries=LOST_WORKERS, **takes)
+        pool = _RayPool(self, common)
+        try:
+            yield from dispatch(pool, jobs, progress)
+        finally:
+            pool.close()
+
+
+class _RayPool:
+    """Tickets are numbers, never used twice.
+
+    Ray itself begins nothing again: what it kills for memory it would begin again without end.
+    """
+
+    def __init__(self, cluster: RayCluster, common: Common) -> None:
+        self._cluster, self._ray = cluster, (ray := cluster.ray)
+        takes = {"num_cpus": 1, "num_gpus": 1 if cluster.resource == "GPU" else 0}
+        self._task = ray.remote(_remote_job).options(max_retries=0, **takes)
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
-        shared = ray.put(data)
-        running: dict[Any, tuple[int, Job]] = {}
-        seen: dict[int, int] = {}
-        numbers = count()
-        try:
-            while True:
-                for job in islice(jobs, max(0, 2 * self.parallel - len(running))):  # one waits for each that runs
-                    number = next(numbers)
-                    running[task.remote(job, shared, board, number)] = number, job
-                if not running:
-                    return
-                if self.parallel < 1:
-                    raise WorkerError(f"the Ray cluster at {self.address} has lost every {self.resource}")
-                done, _ = ray.wait(list(running), timeout=POLL_SECONDS)
-                steps = self._steps(board)
-                for number, _ in running.values():
-                    progress(steps.get(number, 0) - seen.get(number, 0))
-                    seen[number] = steps.get(number, 0)
-                for reference in done:
-                    number, job = running.pop(reference)
-                    result = self._result(reference)
-                    progress(job.steps - seen.pop(number))
-                    yield result
-        finally:
-            for reference in running:
-                ray.cancel(reference, force=True)
-            ray.kill(board)
+        self._board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
+        self._common = ray.put(common)
+        self._references: dict[Hashable, Any] = {}
+        self._numbers = count()
 
-    def _steps(self, board: Any) -> dict[int, int]:
-        """How far each job is; nothing for the moment when the board was lost, and jobs tell it anew."""
+    @property
+    def room(self) -> int:
+        if self._cluster.parallel < 1:
+            raise WorkerError(f"the Ray cluster at {self._cluster.address} has lost every {self._cluster.resource}")
+        return 2 * self._cluster.parallel  # one waits for each that runs
+
+    def begin(self, job: Job) -> int:
+        number = next(self._numbers)
+        self._references[number] = self._task.remote(job, self._common, self._board, number)
+        return number
+
+    def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
+        done, _ = self._ray.wait([self._references[number] for number in tickets], timeout=POLL_SECONDS)
+        return [number for number in tickets if self._references[number] in done]
+
+    def result(self, ticket: Hashable) -> list[Finished]:
         try:
-            steps: dict[int, int] = self.ray.get(board.all.remote())
-        except self.ray.exceptions.RayActorError:
+            finished: list[Finished] = self._ray.get(self._references.pop(ticket))
+        except self._ray.exceptions.RayTaskError as error:
+            raise _as_here(error.cause) from error
+        except self._ray.exceptions.RayError as error:  # a node or a worker died, or Ray killed it for memory
+            raise LostError(str(error)) from error
+        return finished
+
+    def steps(self) -> dict[Hashable, int]:
+        """Nothing for the moment where the board was lost; jobs tell it anew."""
+        try:
+            steps: dict[Hashable, int] = self._ray.get(self._board.all.remote(), timeout=BOARD_SECONDS)
+        except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):
             return {}
         return steps
 
-    def _result(self, reference: Any) -> list[Finished]:
-        try:
-            result: list[Finished] = self.ray.get(reference)
-        except self.ray.exceptions.RayTaskError as error:
-            raise _as_here(error.cause) from error
-        except self.ray.exceptions.RayError as error:
-            raise WorkerError(f"Ray lost its workers at the same models {LOST_WORKERS + 1} times: {error}") from error
-        return result
+    def close(self) -> None:
+        for reference in self._references.values():
+            self._ray.cancel(reference, force=True)
+        self._ray.kill(self._board)
 
 
 def _reach(address: str) -> None:
@@ -148,8 +160,8 @@ def _as_here(cause: BaseException) -> Exception:
     return cause if isinstance(cause, WorkerError | OSError | ValueError) else WorkerError(f"a job failed: {cause!r}")
 
 
-def _remote_job(job: Job, data: BaseDataset, board: Any, number: int) -> list[Finished]:
-    return run_job(job, data, lambda steps: board.report.remote(number, steps))
+def _remote_job(job: Job, common: Common, board: Any, number: int) -> list[Finished]:
+    return run_job(job, common, lambda steps: board.report.remote(number, steps))
 
 
 class _Board:

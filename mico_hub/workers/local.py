@@ -2,20 +2,22 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
 from pathlib import Path
+from typing import cast
 
 import numpy as np
+import torch
 from loky import ProcessPoolExecutor
 
-from mico_hub.data import BaseDataset, load_base
-from mico_hub.workers.job import Finished, Job, Report, WorkerError, run_job
-
-POLL_SECONDS = 0.3
+from mico_hub.data import load_base
+from mico_hub.models import Start
+from mico_hub.workers.dispatch import POLL_SECONDS, dispatch
+from mico_hub.workers.job import Common, Finished, Job, Report, Results, WorkerError, run_job
 
 
 def default_processes() -> int:
@@ -38,7 +40,7 @@ class ThisProcess:
         """See `Workers.parallel`."""
         return 1
 
-    def run(self, jobs: Iterator[Job], data: BaseDataset, progress: Report) -> Iterator[list[Finished]]:
+    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
         """See `Workers.run`."""
         for job in jobs:
             done = 0
@@ -48,7 +50,11 @@ class ThisProcess:
                 progress(steps - done)
                 done = steps
 
-            yield run_job(job, data, report)
+            try:
+                yield run_job(job, common, report)
+            except WorkerError as error:
+                yield list(error.finished)
+                raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,61 +69,62 @@ class Processes:
         """See `Workers.parallel`."""
         return self.number
 
-    def run(self, jobs: Iterator[Job], data: BaseDataset, progress: Report) -> Iterator[list[Finished]]:
+    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
         """See `Workers.run`."""
         with tempfile.TemporaryDirectory(prefix="mico-hub-") as scratch:
-            board = _Board(Path(scratch) / "steps", 2 * self.number, progress)  # one waits for each that runs
-            pool = ProcessPoolExecutor(self.number)
+            pool = _ProcessPool(self.number, self.folder, common.start, Path(scratch))
             try:
-                yield from self._results(pool, jobs, board)
-            except BrokenProcessPool as error:
-                raise WorkerError(
-                    f"a worker process died, killed from outside or for lack of memory (fewer --processes need less): "
-                    f"{error}"
-                ) from error
+                yield from dispatch(pool, jobs, progress)
             finally:
-                pool.shutdown(wait=True, kill_workers=True)
-
-    def _results(self, pool: ProcessPoolExecutor, jobs: Iterator[Job], board: "_Board") -> Iterator[list[Finished]]:
-        running: dict[Future[list[Finished]], tuple[int, Job]] = {}
-        free = list(range(board.slots))
-        while True:
-            for job in islice(jobs, len(free)):
-                slot = free.pop()
-                running[pool.submit(_in_worker, job, self.folder, board.path, slot, os.getpid())] = slot, job
-            if not running:
-                return
-            done, _ = wait(running, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-            board.poll()
-            for future in done:
-                slot, job = running.pop(future)
-                result = future.result()
-                board.close(slot, job.steps)
-                free.append(slot)
-                yield result
+                pool.close()
 
 
-class _Board:
-    """How far each running job is: a file that is mapped by all processes, one number a slot."""
+class _ProcessPool:
+    """Tickets are slots on a board that all processes map: a file with a number for each, how far its job is."""
 
-    def __init__(self, path: Path, slots: int, progress: Report) -> None:
-        self.path, self.slots, self._progress = path, slots, progress
-        self._steps = np.memmap(path, np.int64, "w+", shape=(slots,))
-        self._seen = np.zeros(slots, dtype=np.int64)
+    def __init__(self, number: int, data_folder: Path | None, start: Start | None, scratch: Path) -> None:
+        self.room = 2 * number  # one waits for each that runs
+        self._free, self._futures = list(range(self.room)), dict[Hashable, Future[list[Finished]]]()
+        self._board = scratch / "steps"
+        self._steps = np.memmap(self._board, np.int64, "w+", shape=(self.room,))
+        self._start = scratch / "start" if start is not None else None
+        if start is not None and self._start is not None:
+            torch.save((dict(start.configuration), dict(start.state)), self._start)
+        self._data_folder = data_folder
+        self._executor = ProcessPoolExecutor(number)
 
-    def poll(self) -> None:
-        """Tells of the steps since the last time."""
-        steps = np.array(self._steps)
-        self._progress(int((steps - self._seen).sum()))
-        self._seen = steps
+    def begin(self, job: Job) -> int:
+        slot = self._free.pop()
+        self._steps[slot] = 0
+        self._futures[slot] = self._executor.submit(
+            _in_worker, job, self._data_folder, self._start, self._board, slot, os.getpid()
+        )
+        return slot
 
-    def close(self, slot: int, steps: int) -> None:
-        """Frees a slot whose job is done."""
-        self._progress(steps - int(self._seen[slot]))
-        self._steps[slot] = self._seen[slot] = 0
+    def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
+        done, _ = wait([self._futures[slot] for slot in tickets], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        return [slot for slot in tickets if self._futures[slot] in done]
+
+    def result(self, ticket: Hashable) -> list[Finished]:
+        self._free.append(cast(int, ticket))
+        try:
+            return self._futures.pop(ticket).result()
+        except BrokenProcessPool as error:
+            raise WorkerError(
+                f"a worker process died, killed from outside or for lack of memory (fewer --processes need less): "
+                f"{error}"
+            ) from error
+
+    def steps(self) -> dict[Hashable, int]:
+        return {slot: int(self._steps[cast(int, slot)]) for slot in self._futures}
+
+    def close(self) -> None:
+        self._executor.shutdown(wait=True, kill_workers=True)
 
 
-def _in_worker(job: Job, folder: Path | None, board: Path, slot: int, parent: int) -> list[Finished]:
+def _in_worker(
+    job: Job, data_folder: Path | None, start: Path | None, board: Path, slot: int, parent: int
+) -> list[Finished]:
     steps = np.memmap(board, np.int64, "r+")
 
     def report(done: int) -> None:
@@ -125,4 +132,10 @@ def _in_worker(job: Job, folder: Path | None, board: Path, slot: int, parent: in
             os._exit(1)
         steps[slot] = done
 
-    return run_job(job, load_base(job.assignments[0].suite.dataset, folder), report)
+    data = load_base(job.assignments[0].suite.dataset, data_folder)
+    return run_job(job, Common(data, _read_start(start) if start else None), report)
+
+
+@lru_cache(maxsize=1)
+def _read_start(path: Path) -> Start:
+    return Start(*torch.load(path, weights_only=True, mmap=True))
