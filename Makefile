@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/python upload_scripts/demo.py $(if $(RESUME),--resume)
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -209,12 +209,13 @@ def test_a_killed_worker_ends_the_run_and_keeps_what_is_finished(tmp_path: Path)
     assert not folder.complete()
 
 
-def test_workers_end_with_the_run_that_started_them(tmp_path: Path) -> None:
-    """Also where it is killed and cannot tell them; a model would take a minute here."""
+@pytest.mark.parametrize("models", [1, 2])
+def test_workers_end_with_the_run_that_started_them(tmp_path: Path, models: int) -> None:
+    """Also where it is killed and cannot tell them, and where one has nothing to do; a model would take a minute."""
     program = (
         "from dataclasses import replace; from pathlib import Path; from mico_hub.suites import SUITES\n"
         "from mico_hub.training import train_suite; from mico_hub.workers import Processes\n"
-        "suite = replace(SUITES['digits_inf'], epochs=20_000).with_models(2, 0, 0)\n"
+        f"suite = replace(SUITES['digits_inf'], epochs=20_000).with_models({models}, 0, 0)\n"
         f"train_suite(suite, Path({str(tmp_path)!r}), workers=Processes(2),"
         " progress=lambda share: print(share, flush=True))"
     )

@@ -2,6 +2,8 @@
 
 import os
 import tempfile
+import threading
+import time
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -91,14 +93,12 @@ class _ProcessPool:
         if start is not None and self._start is not None:
             torch.save((dict(start.configuration), dict(start.state)), self._start)
         self._data_folder = data_folder
-        self._executor = ProcessPoolExecutor(number)
+        self._executor = ProcessPoolExecutor(number, initializer=_end_with, initargs=(os.getpid(),))
 
     def begin(self, job: Job) -> int:
         slot = self._free.pop()
         self._steps[slot] = 0
-        self._futures[slot] = self._executor.submit(
-            _in_worker, job, self._data_folder, self._start, self._board, slot, os.getpid()
-        )
+        self._futures[slot] = self._executor.submit(_in_worker, job, self._data_folder, self._start, self._board, slot)
         return slot
 
     def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
@@ -122,14 +122,21 @@ class _ProcessPool:
         self._executor.shutdown(wait=True, kill_workers=True)
 
 
-def _in_worker(
-    job: Job, data_folder: Path | None, start: Path | None, board: Path, slot: int, parent: int
-) -> list[Finished]:
+def _end_with(parent: int) -> None:
+    """Ends this process when its parent has, however that ended: no one would take a result, or give another job."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(POLL_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _in_worker(job: Job, data_folder: Path | None, start: Path | None, board: Path, slot: int) -> list[Finished]:
     steps = np.memmap(board, np.int64, "r+")
 
     def report(done: int) -> None:
-        if os.getppid() != parent:  # it was killed, and no one will take the result
-            os._exit(1)
         steps[slot] = done
 
     data = load_base(job.assignments[0].suite.dataset, data_folder)
