@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from builders.croissant import croissant
 from builders.tracks import BUILDERS
 from cards.render import dataset_card
 from mico_hub import repository
+from mico_hub.cache import atomic_write
 from mico_hub.disclosure import Row
 from mico_hub.folder import SuiteFolder, rows_of
 
@@ -36,4 +38,14 @@ def build(suites: Iterable[Path], out: Path) -> None:
         folder.verify()
     for folder in folders:
         repository.write_suite(out, folder, builder_rows(folder))
-    repository.write_card(out, dataset_card(out))
+    repository.add_version(out)
+    for name, content in derived(out).items():
+        atomic_write(out / name, content)
+
+
+def derived(root: Path) -> dict[str, bytes]:
+    """The files of a published folder that are made from its suites and versions: the card, and Croissant metadata."""
+    return {
+        repository.CARD: repository.card(root, dataset_card(root)),
+        repository.CROISSANT: croissant(root, len(repository.versions(root))),
+    }

@@ -13,7 +13,7 @@ from mico_hub.disclosure import Row
 from mico_hub.folder import PUBLIC_SCHEMA, Manifest, read_rows
 from mico_hub.models import MODELS
 from mico_hub.original import recomputed_epsilon
-from mico_hub.suites import SPLITS, Suite
+from mico_hub.suites import SPLITS, Suite, tracks
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -36,14 +36,16 @@ def dataset_card(root: Path) -> str:
         suites_table=tables.markdown(tables.SUITE_COLUMNS, map(_row, manifests)),
         suites=[_suite(root, manifest) for manifest in manifests],
         any_private=any(suite.private for suite in suites),
+        any_hidden=any(manifest.commitments for manifest in manifests),
         any_original=any(manifest.origin for manifest in manifests),
         any_ours=not all(manifest.origin for manifest in manifests),
+        versions=_versions(root),
         datasets=[DATASETS[name] for name in dict.fromkeys(suite.dataset for suite in suites)],
     )
 
 
 GRADIO = "6.31.0"
-"""The version of gradio that the Space of the metric asks for."""
+"""The version of gradio that the Spaces ask for."""
 
 
 def metric_card(repository_id: str = "mico_score") -> str:
@@ -60,6 +62,39 @@ def metric_card(repository_id: str = "mico_score") -> str:
         + "```\n",
         citation=mico_score.CITATION,
     )
+
+
+def leaderboard_card(dataset_id: str) -> str:
+    """The leaderboard's card with its YAML.
+
+    Args:
+        dataset_id: org/name of the dataset that it ranks attacks on.
+    """
+    from mico_hub.metrics.mico_score import mico_score
+
+    by_track = tracks()
+    rows = [(track, ", ".join(suite.name for suite in suites)) for track, suites in by_track.items()]
+    return _ENVIRONMENT.get_template("leaderboard.md.jinja").render(
+        gradio=GRADIO,
+        dataset=dataset_id,
+        tracks_table=tables.markdown(("track", "suites"), rows),
+        example=next(iter(by_track.values()))[0].name,
+        citation=mico_score.CITATION.strip(),
+    )
+
+
+def _versions(root: Path) -> list[tuple[str, str]]:
+    """Tag, and what changed with it."""
+    found, before = [], dict[str, str]()
+    for version in repository.versions(root):
+        changes = {
+            "new": [name for name in version.suites if name not in before],
+            "changed": [name for name, digest in version.suites.items() if before.get(name, digest) != digest],
+            "removed": [name for name in before if name not in version.suites],
+        }
+        found.append((version.tag, "; ".join(f"{how}: {', '.join(names)}" for how, names in changes.items() if names)))
+        before = version.suites
+    return found
 
 
 def _row(manifest: Manifest) -> tuple[str, ...]:
@@ -86,6 +121,8 @@ def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
         "accuracy": _accuracy(root, suite),
         "versions": ", ".join(f"{package} {version}" for package, version in manifest.versions.items())
         or "the competition's own code",
+        "commitments": manifest.commitments,
+        "start_digest": manifest.start_digest,
         "delta": None if suite.delta is None else f"{suite.delta:g}",
         "one_over_n": f"{1 / suite.n:.1e}",
     }

@@ -17,6 +17,11 @@ from mico_hub.cache import atomic_write
 METADATA_KEY = "mico_hub"  # one key: safetensors writes several in an order that changes from run to run
 
 
+MAX_HEADER = 100 << 20  # as the format has it
+_ALIGNMENT = 8  # of the tensors; the header is padded to it
+_DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
+
+
 class CheckpointError(ValueError):
     """A file that is not the checkpoint it should be."""
 
@@ -94,6 +99,57 @@ def read_metadata(path: Path) -> dict[str, Any]:
     if set(metadata) != {"network", "configuration"}:
         raise CheckpointError(f"{path}: expected network and configuration, got {sorted(metadata)}")
     return metadata
+
+
+def header_of(path: Path) -> bytes:
+    """The header of a safetensors file: the length of the text, and the text, JSON that is padded with spaces.
+
+    Raises:
+        CheckpointError: The file is none.
+    """
+    with path.open("rb") as file:
+        length = file.read(8)
+        number = int.from_bytes(length, "little")
+        text = file.read(number) if len(length) == 8 and number <= MAX_HEADER else b""
+    if len(length) < 8 or len(text) != number:
+        raise CheckpointError(f"{path}: expected a safetensors file, got one with a header of {number} bytes")
+    return length + text
+
+
+def check_header(path: Path, name: str) -> None:
+    """Sees to it that a checkpoint holds a network's tensors and what rebuilds it, and nothing else.
+
+    Args:
+        path: The checkpoint; its tensors are not read.
+        name: The network's name in `models.MODELS`.
+
+    Raises:
+        CheckpointError: It does not; all differences are listed.
+    """
+    metadata = read_metadata(path)
+    if metadata["network"] != name:
+        raise CheckpointError(f"{path}: expected the network {name!r}, got {metadata['network']!r}")
+    with torch.device("meta"):
+        expected = models.build(name, metadata["configuration"]).state_dict()
+    padded = header_of(path)[8:].decode()
+    text = padded.rstrip(" ")
+    entries: dict[str, Any] = json.loads(text)
+    problems = []
+    if len(padded) - len(text) >= _ALIGNMENT:
+        problems.append("its header is padded with more spaces than safetensors writes")
+    if text != json.dumps(entries, separators=(",", ":"), ensure_ascii=False):
+        problems.append("its header is not as safetensors writes it")
+    if entries.pop("__metadata__") != {METADATA_KEY: json.dumps(metadata, sort_keys=True)}:
+        problems.append("its metadata hold more than the network's configuration")
+    with safe_open(path, framework="pt") as file:  # which has seen that the tensors fill the file
+        got = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        kinds = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in got.items()}
+    wanted = {key: (tuple(tensor.shape), _DTYPES[tensor.dtype]) for key, tensor in expected.items()}
+    for key in sorted(kinds.keys() | wanted.keys()):
+        if kinds.get(key) != wanted.get(key):
+            problems.append(f"{key}: expected {wanted.get(key)}, got {kinds.get(key)}")
+    if problems:
+        raise CheckpointError(f"{path} is not a checkpoint of {name!r}: " + "; ".join(problems))
 
 
 def load(path: Path) -> nn.Module:

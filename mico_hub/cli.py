@@ -18,6 +18,7 @@ from mico_hub import loading, report, scorecard, submission, tables
 from mico_hub.attacks import ATTACKS, TooFewShadowsError, attack
 from mico_hub.cache import atomic_write
 from mico_hub.checkpoint import CheckpointError
+from mico_hub.commitments import CommitmentError, Opening
 from mico_hub.data import DataError
 from mico_hub.findings import Result
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, read_rows
@@ -102,6 +103,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
     made.add_argument("--format", choices=("png", "svg"), default="png", help="of the pictures (default: %(default)s)")
     with_suite(made, "train")
+    made = command("open", _open, "checks a truth that was shown", "open cifar10_hi-dev.json --source org/mico")
+    made.add_argument("opening", type=Path, metavar="OPENING", help="the file that opens a split's commitment")
+    made.add_argument("--source", help="the published suite, as for the other commands")
+
     made = command("audit", _audit, "epsilon as an attack shows it", "audit digits_hi --split final --truth suites")
     made.add_argument("suite", metavar="SUITE")
     made.add_argument("--attack", choices=list(ATTACKS), default=list(ATTACKS)[-1], help="default: %(default)s")
@@ -148,6 +153,24 @@ def _rows(name: str, source: str | None, split: str) -> list[dict[str, Any]]:
     if split not in suite:
         raise SourceError(f"{name}: there is no split {split}, only {', '.join(suite)}")
     return list(suite[split])
+
+
+def _open(options: argparse.Namespace) -> None:
+    try:
+        opening = Opening.from_json(options.opening.read_bytes(), str(options.opening))
+    except CommitmentError as error:
+        raise SourceError(str(error)) from error
+    name = f"{opening.suite} {opening.split}"
+    rows = _rows(opening.suite, options.source, opening.split)
+    published = loading.load_manifest(rows[0], options.source).commitments.get(opening.split, "none")
+    problems = opening.differences(rows)
+    if (found := opening.commitment()) != published:
+        problems.insert(0, f"it opens {found}, and the commitment that was published is {published}")
+    if problems:
+        raise SourceError(
+            "\n".join([f"{options.opening} is not the truth of {name} that was committed to:", *problems])
+        )
+    sys.stdout.write(f"{name}: the truth of {len(rows)} models opens the published commitment {published}\n")
 
 
 def _fetch(options: argparse.Namespace) -> None:

@@ -93,6 +93,11 @@ def reveals(suite: Suite, split: str) -> tuple[bool, bool]:
     return revealed, revealed or suite.disclosure == "training"
 
 
+def hidden_splits(suite: Suite) -> list[str]:
+    """The splits with models whose membership is hidden."""
+    return [split for split, ids in suite.model_ids.items() if ids and not reveals(suite, split)[0]]
+
+
 def _public_row(
     suite: Suite,
     model_id: int,

@@ -6,15 +6,16 @@ suites/cifar10_hi/
     public/train/model_0.safetensors ...
     private/rows.parquet            the truth for every model
     private/keys.json               the secret keys of the training
+    private/opening-dev.json        what opens the commitment to a hidden split's truth, see `commitments`
     private/partial/model_0.json    what was measured of a finished model; with it the model is done
     private/lock                    held while a run works on the folder
 """
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,8 @@ from filelock import FileLock, Timeout
 
 from mico_hub.cache import atomic_path, atomic_write, remove_unfinished
 from mico_hub.checkpoint import sha256_of
-from mico_hub.disclosure import Measured, Row
+from mico_hub.commitments import Opening
+from mico_hub.disclosure import Measured, Row, hidden_splits, reveals
 from mico_hub.randomness import Keys
 from mico_hub.splits import Split, stored_split
 from mico_hub.suites import SPLITS, Optimiser, Suite
@@ -135,6 +137,7 @@ class Manifest:
     missing: tuple[int, ...] = ()  # models that the origin lacks, by id
     start_digest: str | None = None  # of the weights that training started from; None: random ones, or not known
     randomness: str = ""  # `cpu` or `cuda`, where noise and dropout were drawn; empty: not by this package
+    commitments: Mapping[str, str] = field(default_factory=dict)  # to the truth of each hidden split, see `commitments`
 
     @property
     def num_models(self) -> int:
@@ -193,6 +196,10 @@ class SuiteFolder:
     def _keys_path(self) -> Path:
         return self.root / PRIVATE / "keys.json"
 
+    def opening_path(self, split: str) -> Path:
+        """What opens the commitment to the truth of a hidden split."""
+        return self.root / PRIVATE / f"opening-{split}.json"
+
     def exists(self) -> bool:
         """Whether a suite was begun here."""
         return self.manifest_path.exists()
@@ -233,11 +240,22 @@ class SuiteFolder:
             lock.release()
 
     def begin(self, manifest: Manifest, truth: Sequence[Row], keys: Sequence[Keys]) -> None:
-        """Fixes everything that is drawn, before any training; `suite.json`, written last, marks it done."""
+        """Fixes everything that is drawn, before any training; `suite.json`, written last, marks it done.
+
+        Args:
+            manifest: Commitments to the hidden truth are added to it.
+            truth: The private row of each model, by id.
+            keys: Each model's.
+        """
         write_rows(truth, PRIVATE_SCHEMA, self.rows_path(PRIVATE))
+        commitments = {}
+        for split in hidden_splits(manifest.suite):
+            opening = Opening.draw(manifest.suite.name, split, [row for row in truth if row["split"] == split])
+            atomic_write(self.opening_path(split), opening.to_json())
+            commitments[split] = opening.commitment()
         secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
         atomic_write(self._keys_path, json.dumps(secret, indent=1).encode())
-        self.begin_import(manifest)
+        self.begin_import(replace(manifest, commitments=commitments))
 
     def begin_import(self, manifest: Manifest) -> None:
         """As `begin`, for models whose splits and training are not ours: nothing is drawn, there is no truth."""
@@ -300,33 +318,62 @@ class SuiteFolder:
         self._check(self.manifest(), read_rows(self.rows_path(PUBLIC), PUBLIC_SCHEMA))
 
     def _check(self, manifest: Manifest, rows: Sequence[Row]) -> None:
-        suite, missing = manifest.suite, set(manifest.missing)
-        problems: list[str] = []
-        ids = [(row["split"], row["model_id"]) for row in rows]
-        expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in missing]
-        if ids != expected:
-            problems.append(f"expected the models {_spans(expected)}, got {_spans(ids)}")
-        for row in rows:
-            problems += [f"{row['split']}/model_{row['model_id']}: {problem}" for problem in self._wrong(suite, row)]
+        problems = problems_of(manifest, rows, lambda row: self.checkpoint(manifest.suite, row["model_id"]))
         if problems:
             raise FolderError("\n".join([f"{self.root}: {len(problems)} problems", *problems]))
 
-    def _wrong(self, suite: Suite, row: Row) -> Iterable[str]:
-        if row["suite"] != suite.name:
-            yield f"expected a row of {suite.name}, got one of {row['suite']}"
-        if len(row["challenge"]) != 2 * suite.m:
-            yield f"expected {2 * suite.m} challenge records, got {len(row['challenge'])}"
-        if row["membership"] is not None and (members := np.count_nonzero(row["membership"])) != suite.m:
-            yield f"expected {suite.m} members, got {members}"
-        if row["training"] is not None and len(row["training"]) != suite.n - suite.m:
-            yield f"expected {suite.n - suite.m} training records, got {len(row['training'])}"
-        path = self.root / PUBLIC / row["split"] / f"model_{row['model_id']}.safetensors"
-        if not path.is_file() or path.is_symlink():
-            yield f"expected the checkpoint {path}, got no such file"
-        elif (size := path.stat().st_size) != row["num_bytes"]:
-            yield f"expected a checkpoint of {row['num_bytes']} bytes, got {size}"
-        elif (digest := sha256_of(path)) != row["sha256"]:
-            yield f"expected a checkpoint with sha256 {row['sha256']}, got {digest}"
+
+def problems_of(manifest: Manifest, rows: Sequence[Row], checkpoint: Callable[[Row], Path]) -> list[str]:
+    """What is wrong with a suite's public rows and checkpoints, a line each.
+
+    Args:
+        manifest: The suite's.
+        rows: All of them, by id.
+        checkpoint: Where a row's checkpoint is; every one is read and hashed.
+    """
+    suite, absent = manifest.suite, set(manifest.missing)
+    ids = [(row["split"], row["model_id"]) for row in rows]
+    expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in absent]
+    problems = [] if ids == expected else [f"expected the models {_spans(expected)}, got {_spans(ids)}"]
+    for row in rows:
+        wrong = [*_wrong_values(manifest, row), *_wrong_checkpoint(row, checkpoint(row))]
+        problems += [f"{row['split']}/model_{row['model_id']}: {problem}" for problem in wrong]
+    return problems
+
+
+def _wrong_values(manifest: Manifest, row: Row) -> Iterator[str]:
+    suite, name = manifest.suite, row["split"]
+    if row["suite"] != suite.name:
+        yield f"expected a row of {suite.name}, got one of {row['suite']}"
+    if len(row["challenge"]) != 2 * suite.m:
+        yield f"expected {2 * suite.m} challenge records, got {len(row['challenge'])}"
+    for part, shown in zip(("membership", "training"), reveals(suite, name), strict=True):
+        if (row[part] is not None) != shown:
+            yield f"expected {part} to be {'shown' if shown else 'hidden'} in {name}, and it is not"
+    if row["membership"] is not None and (
+        len(row["membership"]) != 2 * suite.m or np.count_nonzero(row["membership"]) != suite.m
+    ):
+        members = np.count_nonzero(row["membership"])
+        yield f"expected {suite.m} members of {2 * suite.m}, got {members} of {len(row['membership'])}"
+    if row["training"] is not None and len(row["training"]) != suite.n - suite.m:
+        yield f"expected {suite.n - suite.m} training records, got {len(row['training'])}"
+    if not manifest.origin and (np.diff(row["challenge"]) <= 0).any():
+        yield "expected an ascending challenge: its order may tell members"
+    records = np.concatenate([row["challenge"], [] if row["training"] is None else row["training"]])
+    if len(np.unique(records)) != len(records):
+        twice = len(records) - len(np.unique(records))
+        yield f"expected different records in challenge and training, got {twice} of them again"
+    if row["epsilon"] is not None and row["epsilon"] > suite.epsilon:
+        yield f"expected at most epsilon {suite.epsilon:g}, got {row['epsilon']}"
+
+
+def _wrong_checkpoint(row: Row, path: Path) -> Iterator[str]:
+    if not path.is_file() or path.is_symlink():
+        yield f"expected the checkpoint {path}, got no such file"
+    elif (size := path.stat().st_size) != row["num_bytes"]:
+        yield f"expected a checkpoint of {row['num_bytes']} bytes, got {size}"
+    elif (digest := sha256_of(path)) != row["sha256"]:
+        yield f"expected a checkpoint with sha256 {row['sha256']}, got {digest}"
 
 
 def _spans(ids: Sequence[tuple[str, int]]) -> str:

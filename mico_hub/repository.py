@@ -5,13 +5,17 @@
         cifar10_hi/suite.json                           recipe, noise multiplier, digest of the base dataset
         cifar10_hi/train-00000-of-00001.parquet         one row per model
         cifar10_hi/train/model_0.safetensors
+        versions.json                                   what each version, a tag v1, v2, ... on the Hub, holds
+        croissant.json                                  the same for machines that do not know `datasets`
 
 `load_dataset("./mico", "cifar10_hi")` reads such a folder without any code of ours.
 """
 
 import hashlib
+import json
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import yaml
@@ -28,6 +32,8 @@ from mico_hub.suites import SPLITS, SUITES
 NAME = "mico"  # of the dataset, and of a folder that `load_dataset` finds by it
 CARD = "README.md"
 MANIFEST = "suite.json"
+VERSIONS = "versions.json"
+CROISSANT = "croissant.json"
 
 FEATURES = Features.from_arrow_schema(PUBLIC_SCHEMA)
 
@@ -111,6 +117,58 @@ def content_digest(root: Path, name: str) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """What a folder held when it changed."""
+
+    number: int
+    suites: dict[str, str]  # name -> content digest
+
+    @property
+    def tag(self) -> str:
+        """The name of the revision on the Hub."""
+        return f"v{self.number}"
+
+
+def versions(root: Path) -> list[Version]:
+    """The folder's versions, oldest first; none where it keeps none.
+
+    Raises:
+        FolderError: `versions.json` is no list of versions, numbered from 1.
+    """
+    path = root / VERSIONS
+    if not path.is_file():
+        return []
+    return versions_from(path.read_bytes(), str(path))
+
+
+def versions_from(text: bytes, where: str) -> list[Version]:
+    """The inverse of how `add_version` writes them.
+
+    Raises:
+        FolderError: It is no list of versions, numbered from 1.
+    """
+    try:
+        listed = json.loads(text)
+        if not isinstance(listed, list):
+            raise TypeError(f"it is a {type(listed).__name__}")
+        found = [Version(**values) for values in listed]
+        if [version.number for version in found] != list(range(1, len(found) + 1)):
+            raise ValueError("they are not numbered 1, 2, ...")
+    except (ValueError, TypeError) as error:
+        raise FolderError(f"{where}: expected a list of versions: {error!r}") from error
+    return found
+
+
+def add_version(root: Path) -> None:
+    """Notes what the folder holds as a new version, if it is not what the last one held."""
+    known = versions(root)
+    held = {manifest.suite.name: content_digest(root, manifest.suite.name) for manifest in suites_in(root)}
+    if not known or known[-1].suites != held:
+        listed = [asdict(version) for version in (*known, Version(len(known) + 1, held))]
+        atomic_write(root / VERSIONS, (json.dumps(listed, indent=1, sort_keys=True) + "\n").encode())
+
+
 def header(root: Path) -> str:
     """The card's YAML: one config per suite in the folder, its features, and the data set's tags.
 
@@ -153,6 +211,11 @@ def configs_of(card: str) -> list[str]:
     return [config["config_name"] for config in (yaml.safe_load(parts[1]) or {}).get("configs", [])]
 
 
+def card(root: Path, body: str) -> bytes:
+    """The card: the YAML of what is in the folder, then `body` in Markdown."""
+    return (header(root) + "\n" + body.strip() + "\n").encode()
+
+
 def write_card(root: Path, body: str) -> None:
-    """Writes the card: the YAML of what is in the folder, then `body` in Markdown."""
-    atomic_write(root / CARD, (header(root) + "\n" + body.strip() + "\n").encode())
+    """Writes the card."""
+    atomic_write(root / CARD, card(root, body))

@@ -121,7 +121,7 @@ def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) 
     drawn = (splits.draw(len(data), suite.n, suite.m) for _ in range(sum(suite.models)))
     rows = [truth(suite, model_id, split) for model_id, split in enumerate(drawn)]
     folder.begin(manifest, rows, [Keys.draw() for _ in rows])
-    return manifest
+    return folder.manifest()
 
 
 def _mixed(begun: Manifest, now: Manifest) -> list[str]:

@@ -45,7 +45,7 @@ def test_a_builder_refuses_another_suites_folder(trained: Path, tmp_path: Path, 
 
 def test_the_published_folder_holds_data_and_a_card_alone(published: Path) -> None:
     paths = sorted(str(path.relative_to(published)) for path in published.rglob("*") if path.is_file())
-    expected = ["README.md"]
+    expected = ["README.md", "croissant.json", "versions.json"]
     for name in ("digits_hi", "digits_inf", "digits_lo"):
         expected += [f"{name}/{split}-00000-of-00001.parquet" for split in ("train", "dev", "final")]
         expected.append(f"{name}/suite.json")

@@ -136,7 +136,7 @@ def test_verify_lists_everything_that_is_wrong(trained: Path, tmp_path: Path) ->
     for part in (
         "expected the models train 0-3 (4), dev 4-5 (2), final 6-7 (2), got train 0-3 (4), dev 4-5 (2), final 6-6 (1)",
         "train/model_0: expected the checkpoint",
-        "train/model_1: expected 100 members, got 200",
+        "train/model_1: expected 100 members of 200, got 200 of 200",
         "train/model_2: expected 300 training records, got 299",
         "dev/model_5: expected a checkpoint of",
         "final/model_6: expected a checkpoint with sha256",

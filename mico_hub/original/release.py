@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from types import MappingProxyType
 
 from mico_hub.suites import SPLITS, SUITES, Suite
@@ -92,6 +93,7 @@ def accounted_sampling(suite: Suite) -> tuple[float, int]:
     return rate, suite.steps
 
 
+@cache
 def recomputed_epsilon(suite: Suite) -> float:
     """The epsilon at `suite.delta` of the competition's noise and accounting, by our accountant; inf without DP."""
     from mico_hub import accounting  # opacus takes a second to import

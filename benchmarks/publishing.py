@@ -1,0 +1,181 @@
+"""Publishing, to a Hub on the loopback interface: seconds, and the publisher's memory.
+
+python benchmarks/publishing.py                              2,400 small checkpoints: publish, again, resume
+MICO_HUB_DATA=DATA python benchmarks/publishing.py memory    1 and 4 GB of CIFAR-10 networks: resident peak
+
+The suites have the real shape and random weights: nothing that is measured depends on their values. The command is the
+documented one, with its checks; their time is shown apart. The Hub runs in a process of its own.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tqdm import tqdm
+
+from builders.build import build
+from mico_hub import checkpoint, models, tables
+from mico_hub.data import load_base
+from mico_hub.disclosure import Measured, disclose, truth
+from mico_hub.folder import Manifest, SuiteFolder, checkpoint_path
+from mico_hub.randomness import Keys
+from mico_hub.splits import draw
+from mico_hub.suites import SUITES, Suite
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVER = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from loopback_hub import LoopbackHub
+with LoopbackHub() as hub:
+    print(hub.url, hub.token, flush=True)
+    while sys.stdin.readline():
+        print(sum(method == "PUT" for method, _ in hub.requests), flush=True)
+"""
+SMALL = ("digits_inf", "digits_hi", "digits_lo")  # 800 models each
+GOAL_MB = 500
+
+
+def random_suite(suite: Suite, root: Path, accuracy: float = 0.5) -> None:
+    """A suite folder as training leaves it, with weights that were never trained."""
+    folder = SuiteFolder(root)
+    data = load_base(suite.dataset)
+    manifest = Manifest(
+        suite=suite,
+        noise_multiplier=1.0 if suite.private else None,
+        data_digest=data.digest,
+        data_official=data.official,
+        data_note=data.note,
+        versions={},
+    )
+    splits = [draw(len(data), suite.n, suite.m) for _ in range(sum(suite.models))]
+    folder.begin(manifest, [truth(suite, i, split) for i, split in enumerate(splits)], [Keys.draw() for _ in splits])
+    public = []
+    for model_id, split in enumerate(tqdm(splits, desc=f"making {suite.name}", unit="model")):
+        network = models.initialise(suite.model, os.urandom(16))
+        sha256, size = checkpoint.save(network, suite.model, folder.checkpoint(suite, model_id))
+        measured = Measured(checkpoint_path(suite, model_id), sha256, size, accuracy, suite.epsilon, suite.delta)
+        public.append(disclose(suite, model_id, split, measured)[0])
+    folder.finish(public)
+
+
+@contextmanager
+def hub() -> Iterator[tuple[str, str, "subprocess.Popen[str]"]]:
+    """(url, token, process) of a Hub of its own; it answers a line with the number of uploads so far."""
+    command = [sys.executable, "-c", SERVER.format(tests=str(ROOT / "tests"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        url, token = process.stdout.readline().split()
+        try:
+            yield url, token, process
+        finally:
+            process.stdin.close()
+            process.wait()
+
+
+def uploads(process: "subprocess.Popen[str]") -> int:
+    """How many the Hub has got."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
+def publisher(folder: Path, url: str, token: str) -> "subprocess.Popen[str]":
+    """The documented command."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
+    environment |= {"HF_ENDPOINT": url, "HF_TOKEN": token, "HF_HOME": str(folder / "home"), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, str(ROOT / "upload_scripts" / "publish.py"), "mico", "org/mico"]
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def finish(run: "subprocess.Popen[str]", started: float) -> tuple[float, float, str]:
+    """(seconds, resident peak in MB, what it said) of a publisher."""
+    assert run.stdout is not None
+    said = run.stdout.read()
+    _, status, usage = os.wait4(run.pid, 0)
+    run.returncode = os.waitstatus_to_exitcode(status)
+    if run.returncode:
+        raise RuntimeError(f"publish.py ended with {run.returncode}")
+    return time.monotonic() - started, usage.ru_maxrss / 1e3, said
+
+
+def checks_alone(folder: Path) -> float:
+    """Seconds of everything that comes before an upload."""
+    started = time.monotonic()
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, str(ROOT / "upload_scripts" / "check_leaks.py"), "mico"]
+    subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL)
+    return time.monotonic() - started
+
+
+def many(folder: Path) -> None:
+    """2,400 small checkpoints."""
+    for name in SMALL:
+        random_suite(SUITES[name].with_models(400, 200, 200), folder / "suites" / name)
+    build(sorted((folder / "suites").iterdir()), folder / "mico")
+    rows = [("checks alone (check_leaks.py)", f"{checks_alone(folder):.1f}", "-", "-")]
+    with hub() as (url, token, server):
+        for what in ("publish", "publish again"):
+            before = uploads(server)
+            seconds, peak, said = finish(publisher(folder, url, token), time.monotonic())
+            rows.append((what, f"{seconds:.1f}", f"{peak:.0f}", f"{uploads(server) - before:,}"))
+            assert re.search(r"org/mico: [\d,]+ of [\d,]+ files", said)
+    with hub() as (url, token, server):
+        run = publisher(folder, url, token)
+        while uploads(server) < 1_200:
+            time.sleep(0.02)
+        run.send_signal(signal.SIGKILL)
+        run.wait()
+        before = uploads(server)
+        seconds, peak, _ = finish(publisher(folder, url, token), time.monotonic())
+        what = f"resume after a kill at {before:,} uploads"
+        rows.append((what, f"{seconds:.1f}", f"{peak:.0f}", f"{uploads(server) - before:,}"))
+    size = sum(path.stat().st_size for path in (folder / "mico").rglob("*") if path.is_file())
+    sys.stdout.write(f"2,400 checkpoints, {size / 1e6:,.1f} MB\n")
+    sys.stdout.write(tables.text(("", "seconds", "resident peak, MB", "uploads"), rows) + "\n")
+
+
+def memory(folder: Path) -> None:
+    """1 and 4 GB."""
+    rows = []
+    for models_of_split in (64, 256):
+        place = folder / str(models_of_split)
+        suite = SUITES["cifar10_inf"].with_models(2 * models_of_split, models_of_split, models_of_split)
+        random_suite(suite, place / "suites" / suite.name)
+        build([place / "suites" / suite.name], place / "mico")
+        size = sum(path.stat().st_size for path in (place / "mico").rglob("*") if path.is_file())
+        with hub() as (url, token, _):
+            seconds, peak, _ = finish(publisher(place, url, token), time.monotonic())
+        rows.append((f"{size / 1e9:.2f}", f"{seconds:.0f}", f"{peak:.0f}", f"{GOAL_MB}"))
+        shutil.rmtree(place)
+    sys.stdout.write(tables.text(("GB", "seconds", "resident peak, MB", "goal"), rows) + "\n")
+
+
+def main() -> None:
+    """Measures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("many", "memory"), default="many")
+    options = parser.parse_args()
+    folder = Path(mkdtemp(prefix="mico-hub-benchmark-"))
+    try:
+        {"many": many, "memory": memory}[options.what](folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Checks a published folder before it goes online: it holds what it should, as it would be built, and nothing else.
+
+Every file is either a checkpoint, whose header is that of its whole suite and whose digest is in a row, or it is
+written again here from what it says and must come out the same, byte for byte. So nothing can ride along in it.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from huggingface_hub import DatasetCard
+
+from builders.build import derived
+from mico_hub import checkpoint, repository
+from mico_hub.data import DATASETS
+from mico_hub.disclosure import Row, hidden_splits
+from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, problems_of, read_rows, write_rows
+from mico_hub.messages import listed
+from mico_hub.suites import SPLITS
+
+
+def check(root: Path) -> list[str]:
+    """The files of a published folder, by their paths in it.
+
+    Raises:
+        FolderError: Something is missing, is not what it should be, or has no place there; the message lists all.
+    """
+    if not root.is_dir():
+        raise FolderError(f"{root}: expected a published folder, as build_repo.py makes one; there is none")
+    try:
+        manifests = repository.suites_in(root)
+        if not manifests:
+            raise FolderError(f"{root}: expected a published folder with a suite in it, as build_repo.py makes one")
+        rows = {manifest.suite.name: rows_of_suite(root, manifest) for manifest in manifests}
+    except FolderError as error:
+        raise FolderError(f"nothing can be published: {error}") from error
+    expected = {repository.CARD, repository.VERSIONS, repository.CROISSANT}
+    for manifest in manifests:
+        name = manifest.suite.name
+        expected |= {f"{name}/{repository.MANIFEST}", *(row["checkpoint"] for row in rows[name])}
+        expected |= {f"{name}/{repository.parquet_name(split)}" for split in {row["split"] for row in rows[name]}}
+    problems = list(_strange(root, expected))
+    for manifest in manifests:
+        wrong = _wrong_suite(root, manifest, rows[manifest.suite.name])
+        problems += [f"{manifest.suite.name}: {problem}" for problem in wrong]
+    if not problems:
+        problems += _wrong_derived(root)
+    if problems:
+        raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
+    return sorted(expected)
+
+
+def rows_of_suite(root: Path, manifest: Manifest) -> list[Row]:
+    """The rows of a suite in a published folder, by id.
+
+    Raises:
+        FolderError: A Parquet file is not what it should be.
+    """
+    paths = [root / manifest.suite.name / repository.parquet_name(split) for split in SPLITS]
+    return [row for path in paths if path.exists() for row in read_rows(path, PUBLIC_SCHEMA)]
+
+
+def _strange(root: Path, expected: set[str]) -> Iterator[str]:
+    """Files that are missing, and whatever else there is."""
+    found = set()
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            relative = path.relative_to(root).as_posix()
+            if path.is_symlink():
+                yield f"{relative}: expected no link, it leads to {path.readlink()}"
+            elif not path.is_dir():
+                found.add(relative)
+    for relative in sorted(found - expected):
+        yield f"{relative}: no part of a published folder; move it away"
+    for relative in sorted(expected - found):
+        yield f"{relative}: no such file"
+
+
+def _wrong_suite(root: Path, manifest: Manifest, rows: list[Row]) -> Iterator[str]:
+    suite = manifest.suite
+    yield from problems_of(manifest, rows, lambda row: root / row["checkpoint"])
+    path = root / suite.name / repository.MANIFEST
+    if path.read_bytes() != manifest.to_json():
+        yield f"{repository.MANIFEST}: it is not as it would be written; build the folder again"
+    with TemporaryDirectory() as scratch:
+        for split in {row["split"] for row in rows}:
+            again = Path(scratch) / repository.parquet_name(split)
+            write_rows([row for row in rows if row["split"] == split], PUBLIC_SCHEMA, again)
+            if again.read_bytes() != (root / suite.name / again.name).read_bytes():
+                yield f"{again.name}: it is not as it would be written; build the folder again"
+    beyond = {record for row in rows for record in row["challenge"] if record >= DATASETS[suite.dataset].num_records}
+    if beyond:
+        yield f"expected records of {suite.dataset} below {DATASETS[suite.dataset].num_records}, got {max(beyond)}"
+    if not manifest.origin and set(manifest.commitments) != set(hidden_splits(suite)):
+        yield (
+            f"expected a commitment to the truth of {hidden_splits(suite)}, got {sorted(manifest.commitments)}: it was "
+            f"begun by a version that made none, and nobody could show that its truth was fixed"
+        )
+    yield from _wrong_headers(root, manifest, rows)
+
+
+def _wrong_headers(root: Path, manifest: Manifest, rows: list[Row]) -> Iterator[str]:
+    """All checkpoints of a suite begin with the same bytes, and those fit the network."""
+    headers: dict[bytes, str] = {}
+    for row in rows:
+        path = root / row["checkpoint"]
+        if not path.is_file():
+            continue
+        try:
+            header = checkpoint.header_of(path)
+            if header not in headers:
+                checkpoint.check_header(path, manifest.suite.model)
+                headers[header] = row["checkpoint"]
+        except checkpoint.CheckpointError as error:
+            yield str(error)
+            return
+    if len(headers) > 1:
+        yield f"expected checkpoints with one header, got {len(headers)}, of {', '.join(headers.values())}"
+
+
+def _wrong_derived(root: Path) -> Iterator[str]:
+    known = repository.versions(root)
+    digests = {m.suite.name: repository.content_digest(root, m.suite.name) for m in repository.suites_in(root)}
+    if not known or known[-1].suites != digests:
+        yield f"{repository.VERSIONS}: its last version is not what the folder holds; build the folder again"
+    for name, content in derived(root).items():
+        if (root / name).read_bytes() != content:
+            yield f"{name}: it is not what the suites give; build the folder again"
+    DatasetCard.load(root / repository.CARD)

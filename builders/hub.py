@@ -1,0 +1,305 @@
+"""Makes a repository on the Hub hold what local files say, and nothing else; then looks whether it does.
+
+Only what is not online yet, by its digest, is uploaded, in commits of at most `BATCH` files; what makes the new state
+visible comes in a last commit, with deletions. So a run may be interrupted at any moment, and the next one goes on.
+Where Xet is at hand the large files go through `upload_folder`, which batches and resumes by itself; else through LFS.
+"""
+
+import hashlib
+import importlib.util
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from json import JSONDecodeError
+from pathlib import Path
+from typing import TypeVar
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    HfApi,
+    constants,
+    get_session,
+    hf_hub_url,
+)
+from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+from tqdm import tqdm
+
+from mico_hub.messages import listed
+
+BATCH = 200  # files in a commit
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries, after those of the client itself
+THREADS = 8
+PASSING = (408, 409, 412, 429)  # below 500: time-out, somebody else's commit, too many requests
+READ_AT_ONCE = 1 << 20  # bytes
+KEPT = {".gitattributes"}  # the Hub's own file
+
+log = logging.getLogger("mico_hub")
+
+Result = TypeVar("Result")
+
+
+class PublishError(RuntimeError):
+    """Something could not be put online, or is not what it should be there; the message says what and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file to be put online."""
+
+    source: Path | bytes
+    last: bool = False  # whether it belongs into the last commit, which makes the rest visible
+
+    def data(self) -> bytes:
+        """All of it, for small ones."""
+        return self.source if isinstance(self.source, bytes) else self.source.read_bytes()
+
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
+
+    def pieces(self) -> Iterator[bytes]:
+        """All of it, piece by piece."""
+        if isinstance(self.source, bytes):
+            yield self.source
+            return
+        with self.source.open("rb") as file:
+            while piece := file.read(READ_AT_ONCE):
+                yield piece
+
+    def sha256(self) -> str:
+        """In hexadecimal, as LFS has it."""
+        return _digest(hashlib.sha256(), self.pieces())
+
+    def blob_id(self) -> str:
+        """As git has it."""
+        return _digest(hashlib.sha1(b"blob %d\0" % self.size()), self.pieces())  # noqa: S324  (git's own)
+
+
+def _digest(hasher: "hashlib._Hash", pieces: Iterable[bytes]) -> str:
+    for piece in pieces:
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A repository on the Hub, and who asks."""
+
+    api: HfApi
+    id: str
+    kind: str  # `dataset` or `space`
+
+    def exists(self) -> bool:
+        """Whether there is one of that name that the token may see."""
+        return patiently(lambda: self.api.repo_exists(self.id, repo_type=self.kind), f"asking for {self.id}")
+
+    def files(self, revision: str | None = None) -> dict[str, RepoFile]:
+        """Everything in it, by path."""
+        found = patiently(
+            lambda: list(self.api.list_repo_tree(self.id, recursive=True, repo_type=self.kind, revision=revision)),
+            f"listing {self.id}",
+        )
+        return {entry.path: entry for entry in found if isinstance(entry, RepoFile) and entry.path not in KEPT}
+
+    def differing(self, contents: Mapping[str, Content], revision: str | None = None) -> list[str]:
+        """The paths that are not online as they are here, by their digests."""
+        online = self.files(revision)
+        with ThreadPoolExecutor(THREADS) as pool:
+            same = pool.map(lambda path: path in online and _same(contents[path], online[path]), contents)
+            return [path for path, is_same in zip(contents, same, strict=True) if not is_same]
+
+    def read(self, path: str, revision: str | None = None) -> Iterator[bytes]:
+        """A file's bytes as anyone gets them, piece by piece; not from a cache."""
+        url = hf_hub_url(self.id, path, repo_type=self.kind, revision=revision, endpoint=self.api.endpoint)
+        with get_session().stream("GET", url, headers=build_hf_headers(token=self.api.token)) as response:
+            hf_raise_for_status(response)
+            yield from response.iter_bytes(READ_AT_ONCE)
+
+
+def _same(content: Content, online: RepoFile) -> bool:
+    if content.size() != online.size:
+        return False
+    return content.sha256() == online.lfs.sha256 if online.lfs else content.blob_id() == online.blob_id
+
+
+@dataclass(frozen=True, slots=True)
+class Synced:
+    """What a run has done to a repository."""
+
+    uploaded: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    commits: int = 0
+
+
+def sync(repository: Repository, contents: Mapping[str, Content], message: str) -> Synced:
+    """Uploads what is not online, deletes what should not be, and looks at the result.
+
+    Args:
+        repository: It exists.
+        contents: All that it is to hold, by path.
+        message: Of the commits.
+
+    Raises:
+        PublishError: It could not be done, also after several tries; the message says what is missing.
+    """
+    missing = repository.differing(contents)
+    deleted = sorted(repository.files().keys() - contents.keys())
+    large = [path for path in missing if not contents[path].last]
+    last = [path for path in missing if contents[path].last]
+    total = sum(contents[path].size() for path in missing)
+    commits = 0
+    try:
+        with tqdm(desc=repository.id, total=total, unit="B", unit_scale=True, disable=not missing) as bar:
+            if large and xet_at_hand():
+                _upload_folder(repository, large, contents, message)
+                large = repository.differing({path: contents[path] for path in large})
+            for start in range(0, len(large), BATCH):
+                paths = large[start : start + BATCH]
+                _commit(repository, paths, (), contents, message)
+                bar.update(sum(contents[path].size() for path in paths))
+                commits += 1
+            if last or deleted:
+                _commit(repository, last, deleted, contents, message)
+                bar.update(sum(contents[path].size() for path in last))
+                commits += 1
+    except PublishError as error:
+        raise PublishError(f"{error}\n{_still_missing(repository, contents)}") from error
+    return Synced(missing, deleted, commits)
+
+
+def _still_missing(repository: Repository, contents: Mapping[str, Content]) -> str:
+    try:
+        missing = repository.differing(contents)
+    except PublishError:
+        return "What is online could not be asked for. The same command goes on from there."
+    title = f"{len(missing)} of {len(contents)} files are not online; the same command goes on from there:"
+    return listed(title, missing)
+
+
+def xet_at_hand() -> bool:
+    """Whether the client would upload through Xet."""
+    return importlib.util.find_spec("hf_xet") is not None and not constants.HF_HUB_DISABLE_XET
+
+
+def _upload_folder(repository: Repository, paths: Sequence[str], contents: Mapping[str, Content], message: str) -> None:
+    """Those that are in one folder under the same paths; the client itself leaves out what is online."""
+    roots: dict[Path, list[str]] = {}
+    for path in paths:
+        source = contents[path].source
+        if isinstance(source, Path) and source.as_posix().endswith(f"/{path}"):
+            roots.setdefault(Path(source.as_posix().removesuffix(f"/{path}")), []).append(path)
+    for root, below in roots.items():
+        patterns = sorted({f"{Path(path).parent.as_posix()}/*{Path(path).suffix}" for path in below})
+        patiently(
+            lambda root=root, patterns=patterns: repository.api.upload_folder(  # type: ignore[misc]
+                repo_id=repository.id,
+                repo_type=repository.kind,
+                folder_path=root,
+                allow_patterns=patterns,
+                commit_message=message,
+            ),
+            f"uploading to {repository.id}",
+        )
+
+
+def _commit(
+    repository: Repository, added: Sequence[str], deleted: Sequence[str], contents: Mapping[str, Content], message: str
+) -> None:
+    def attempt() -> None:
+        adds = [_operation(path, contents[path]) for path in added]  # the client changes them: new ones for each try
+        repository.api.preupload_lfs_files(
+            repository.id, adds, repo_type=repository.kind, free_memory=False, num_threads=THREADS
+        )
+        repository.api.create_commit(
+            repository.id,
+            [*adds, *(CommitOperationDelete(path) for path in deleted)],
+            repo_type=repository.kind,
+            commit_message=message,
+        )
+
+    patiently(attempt, f"uploading to {repository.id}")
+
+
+def _operation(path: str, content: Content) -> CommitOperationAdd:
+    source = content.source if isinstance(content.source, bytes) else str(content.source)
+    return CommitOperationAdd(path_in_repo=path, path_or_fileobj=source)
+
+
+def verify(repository: Repository, contents: Mapping[str, Content], read: Iterable[str], revision: str) -> None:
+    """Sees to it that a revision holds these files and no other.
+
+    All are compared by the digests under which the server keeps them; those in `read` are fetched, too, and compared
+    byte for byte.
+
+    Raises:
+        PublishError: It does not; the message lists everything.
+    """
+    problems = [f"{path}: it is not the same" for path in repository.differing(contents, revision)]
+    problems += [
+        f"{path}: nothing should be there" for path in sorted(repository.files(revision).keys() - contents.keys())
+    ]
+    paths = sorted(read)
+    bar = tqdm(desc=f"verifying {repository.id}", total=len(paths), unit="file", disable=not paths)
+    with bar, ThreadPoolExecutor(THREADS) as pool:
+        as_read = pool.map(lambda path: _as_read(repository, path, contents, revision), paths)
+        for path, same in zip(paths, as_read, strict=True):
+            bar.update()
+            if not same:
+                problems.append(f"{path}: its bytes are others")
+    if problems:
+        raise PublishError(listed(f"{repository.id} at {revision} is not what was published:", problems))
+
+
+def _as_read(repository: Repository, path: str, contents: Mapping[str, Content], revision: str) -> bool:
+    def attempt() -> str:
+        return _digest(hashlib.sha256(), repository.read(path, revision))
+
+    return patiently(attempt, f"reading {path} of {repository.id}") == contents[path].sha256()
+
+
+def patiently(attempt: Callable[[], Result], doing: str) -> Result:
+    """Tries again after a while where a server or the way to it fails.
+
+    Raises:
+        PublishError: It fails for good.
+    """
+    for pause in (*PAUSES, None):
+        try:
+            return attempt()
+        except PublishError:
+            raise
+        except RepositoryNotFoundError as error:
+            raise PublishError(
+                f"{doing}: there is no such repository, or the token may not see it ({_brief(error)})"
+            ) from error
+        except (HTTPError, ConnectionError, TimeoutError, RuntimeError, JSONDecodeError) as error:
+            cause = _of_the_network(error)
+            if cause is None:
+                raise
+            status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
+            if status in (401, 403):
+                raise PublishError(
+                    f"{doing}: the token was refused ({_brief(cause)}); it must be one that may write there, in "
+                    f"HF_TOKEN or by `hf auth login`"
+                ) from error
+            if pause is None or (status is not None and status < 500 and status not in PASSING):
+                raise PublishError(f"{doing}: {_brief(cause)}") from error
+            log.warning("%s: %s; trying again in %g s", doing, _brief(cause), pause)
+            time.sleep(pause)
+    raise AssertionError("the last try returns or raises")
+
+
+def _of_the_network(error: BaseException) -> BaseException | None:
+    """What failed on the way to the server or there; the client wraps it where it uploads a file."""
+    if isinstance(error, RuntimeError):
+        return error.__cause__ if isinstance(error.__cause__, HTTPError | OSError) else None
+    return error
+
+
+def _brief(error: BaseException) -> str:
+    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

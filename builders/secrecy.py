@@ -1,0 +1,193 @@
+"""The leak check: everything that can be seen of a published folder before it goes online, with the truth at hand.
+
+1. With the checkpoints fixed, swapping hidden membership leaves every public byte the same; swapping what is shown
+   does not, or the comparison would see nothing. Commitments, which are drawn once, are fixed too.
+2. Rows, card and metadata are rebuilt byte for byte from suite folders without their private part.
+3. No public file holds hidden labels, records, keys or nonces in any usual encoding, nor paths, names or times.
+4. Attacks without any model stay at chance (`blind`).
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from builders import blind, leaks
+from builders.build import builder_rows, derived
+from builders.check import check, rows_of_suite
+from mico_hub import repository
+from mico_hub.commitments import Opening
+from mico_hub.data import DATASETS, BaseDataset
+from mico_hub.disclosure import Measured, Row, disclose, hidden_splits
+from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows
+from mico_hub.splits import stored_split
+from mico_hub.suites import SPLITS
+
+Load = Callable[[str], BaseDataset]
+"""A base dataset by its name."""
+
+
+@dataclass(slots=True)
+class Findings:
+    """What the leak check found."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # what was looked at, a line each
+    tried: dict[str, list[blind.Blind]] = field(default_factory=dict)  # by suite
+
+
+def inspect(root: Path, suites: Path, load: Load) -> Findings:
+    """Runs the whole leak check.
+
+    Args:
+        root: The published folder.
+        suites: The folder with the suite folders that it was built from, private parts included.
+        load: Brings base datasets, for features of records.
+
+    Raises:
+        FolderError: The folder cannot be published as it is (`check`), or a suite folder is missing or another one.
+        DataError: A base dataset cannot be had.
+    """
+    paths = check(root)
+    manifests = [manifest for manifest in repository.suites_in(root) if not manifest.origin]
+    folders = {manifest.suite.name: _folder_of(manifest, suites) for manifest in manifests}
+    found = Findings()
+    needles = leaks.surroundings(root, suites)
+    for manifest in manifests:
+        name, folder = manifest.suite.name, folders[manifest.suite.name]
+        rows = rows_of_suite(root, manifest)
+        truth = read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)
+        found.problems += [f"{name}: {problem}" for problem in _depending(root, manifest, rows, truth)]
+        found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
+        needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
+        hidden = {row["model_id"]: row["membership"] for row in truth if row["split"] in hidden_splits(manifest.suite)}
+        data = load(manifest.suite.dataset)
+        if data.digest != manifest.data_digest:
+            raise FolderError(
+                f"{name}: expected {data.name} with digest {manifest.data_digest}, got the one with {data.digest}"
+            )
+        found.tried[name] = blind.attack(rows, hidden, len(data), record_features(data))
+        found.problems += [
+            f"{name}: without any model, members differ in: {each.feature} ({each.deviations:+.1f} standard deviations)"
+            for each in found.tried[name]
+            if each.leaks
+        ]
+    found.problems += [f"{path}: it is other without the private parts" for path in _not_rebuilt(root, folders)]
+    held = leaks.find([root / path for path in paths], needles)
+    found.problems += [f"{path.relative_to(root)}: it holds {what}" for path, what in held]
+    size = sum((root / path).stat().st_size for path in paths)
+    found.notes = [
+        f"{len(manifests)} suites: hidden membership swapped, and rebuilt without private parts",
+        f"{len(paths):,} files, {size / 1e6:,.1f} MB, searched for {len(needles):,} secrets",
+        f"{sum(map(len, found.tried.values()))} attacks without a model, each suite's with an error rate of "
+        f"{blind.ERROR_RATE:g}",
+    ]
+    return found
+
+
+def _folder_of(manifest: Manifest, suites: Path) -> SuiteFolder:
+    folder = SuiteFolder(suites / manifest.suite.name)
+    if folder.manifest() != manifest:
+        raise FolderError(f"{folder.root}: the suite that is published was trained in another folder")
+    if not folder.rows_path(PRIVATE).is_file():
+        raise FolderError(f"{folder.root}: expected its private part, with what must not be published")
+    return folder
+
+
+def swapped(truth: Sequence[Row], splits: Sequence[str]) -> list[Row]:
+    """The truth with members and non-members exchanged in some splits."""
+    return [{**row, "membership": 1 - row["membership"]} if row["split"] in splits else row for row in truth]
+
+
+def public_files(manifest: Manifest, rows: Sequence[Row], truth: Sequence[Row]) -> dict[str, bytes]:
+    """A suite's public rows and manifest as they would be if that were its truth; checkpoints and measurements stay.
+
+    Args:
+        manifest: The suite's.
+        rows: Its public rows, for what was measured.
+        truth: Its private rows, by id.
+    """
+    num_records = DATASETS[manifest.suite.dataset].num_records
+    made: dict[str, list[Row]] = {split: [] for split in SPLITS}
+    for public, private in zip(rows, truth, strict=True):
+        split = stored_split(num_records, private["challenge"], private["membership"], private["training"])
+        values = ("checkpoint", "sha256", "num_bytes", "accuracy", "epsilon", "delta")
+        measured = Measured(**{name: public[name] for name in values})
+        made[public["split"]].append(disclose(manifest.suite, public["model_id"], split, measured)[0])
+    with TemporaryDirectory() as scratch:
+        repository.write_public(Path(scratch), manifest, made)
+        return _small_files(Path(scratch))
+
+
+def _small_files(root: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(root).as_posix(): path.read_bytes()
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and path.suffix != ".safetensors"
+    }
+
+
+def _depending(root: Path, manifest: Manifest, rows: Sequence[Row], truth: Sequence[Row]) -> Iterator[str]:
+    """Files that hidden membership has changed."""
+    hidden = hidden_splits(manifest.suite)
+    shown = [split for split in SPLITS if split not in hidden]
+    published = {path: (root / path).read_bytes() for path in public_files(manifest, rows, truth)}
+    for what, membership in (("from its truth", truth), ("with hidden membership swapped", swapped(truth, hidden))):
+        for path, content in public_files(manifest, rows, membership).items():
+            if content != published[path]:
+                yield f"{path}: made again {what}, it is other"
+    if public_files(manifest, rows, swapped(truth, shown)) == published:
+        yield "swapping the membership that is shown changes nothing: the comparison sees nothing"
+
+
+def _unopened(folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> Iterator[str]:
+    """Commitments that what is kept does not open."""
+    for split, commitment in manifest.commitments.items():
+        path = folder.opening_path(split)
+        opening = Opening.from_json(path.read_bytes(), str(path))
+        truth = [row for row in read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA) if row["split"] == split]
+        for problem in opening.differences(truth):
+            yield f"{path.name}: it is not the suite's truth: {problem}"
+        for problem in opening.differences([row for row in rows if row["split"] == split]):
+            yield f"{path.name}: {problem}"
+        if opening.commitment() != commitment:
+            yield f"{path.name}: it opens {opening.commitment()}, expected {commitment}"
+
+
+def _not_rebuilt(root: Path, folders: Mapping[str, SuiteFolder]) -> Iterator[str]:
+    """Files that come out otherwise where suite folders have no private part; checkpoints are not copied."""
+    with TemporaryDirectory() as scratch:
+        bare, again = Path(scratch) / "suites", Path(scratch) / "mico"
+        shutil.copytree(root, again, ignore=shutil.ignore_patterns("*.safetensors"))
+        for name, folder in folders.items():
+            shutil.copytree(
+                folder.root, bare / name, ignore=shutil.ignore_patterns(PRIVATE, "*.safetensors"), symlinks=True
+            )
+            for old in (again / name).rglob("*"):
+                if old.is_file():
+                    old.unlink()
+            repository.write_public(again, folder.manifest(), builder_rows(SuiteFolder(bare / name)))
+        for name, content in derived(again).items():
+            (again / name).write_bytes(content)
+        rebuilt = _small_files(again)
+        for path, content in _small_files(root).items():
+            if rebuilt.get(path) != content:
+                yield path
+
+
+def record_features(data: BaseDataset) -> dict[str, npt.NDArray[np.float64]]:
+    """What can be said of each record without a model: its class, its size, and where it lies along four directions."""
+    labels = {"class": data.labels.numpy().astype(float)}
+    if not isinstance(data.raw, torch.Tensor):
+        lengths = np.array([len(sentence) for sentence in data.raw], dtype=float)
+        return labels | {"length": lengths, "words": np.array([len(text.split()) for text in data.raw], dtype=float)}
+    flat = data.raw.flatten(1)
+    directions = torch.randn(flat.shape[1], 4, generator=torch.Generator().manual_seed(0))
+    values = torch.cat([part.float() @ directions for part in torch.split(flat, 4_096)]).double().numpy()
+    sums = torch.cat([part.float().sum(dim=1) for part in torch.split(flat, 4_096)]).double().numpy()
+    return labels | {"sum": sums, **{f"projection {i}": values[:, i] for i in range(values.shape[1])}}

@@ -1,0 +1,110 @@
+"""Commitments: proof, once the truth is shown, that it was fixed before the models were attacked. Pure: no files.
+
+    commitment = SHA-256(nonce || canonical truth)
+
+One for each suite and hidden split, public from the start. What opens it, a nonce of 32 random bytes and the truth, is
+kept in `private/` until the split is revealed. Without the nonce the commitment would confirm guesses.
+"""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mico_hub.disclosure import Row
+
+NONCE_BYTES = 32
+
+
+class CommitmentError(ValueError):
+    """What should open a commitment and does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What opens a commitment: for `private/` until the split is revealed."""
+
+    suite: str
+    split: str
+    nonce: bytes
+    models: tuple[Row, ...]  # model_id, challenge (2m,) and membership (2m,), by ascending id
+
+    @classmethod
+    def draw(cls, suite: str, split: str, truth: Sequence[Row]) -> "Opening":
+        """Of the private rows of a split, with a fresh nonce."""
+        return cls(suite, split, secrets.token_bytes(NONCE_BYTES), tuple(truth))
+
+    def canonical_truth(self) -> bytes:
+        """The one form in which a truth is committed to: JSON, an object a line.
+
+        First `{"split": ..., "suite": ...}`, then `{"challenge": [...], "membership": [...], "model_id": ...}` for each
+        model by ascending id; keys sorted, no spaces, integers in decimal, a newline after each line; ASCII.
+        """
+        return b"".join(_line(values) for values in ({"suite": self.suite, "split": self.split}, *self._models()))
+
+    def commitment(self) -> str:
+        """The commitment that this opens, in hexadecimal."""
+        return hashlib.sha256(self.nonce + self.canonical_truth()).hexdigest()
+
+    def to_json(self) -> bytes:
+        """The file that is kept, and shown in the end: the nonce in hexadecimal on a first line, then the truth."""
+        return _line({"nonce": self.nonce.hex()}) + self.canonical_truth()
+
+    @classmethod
+    def from_json(cls, text: bytes, where: str) -> "Opening":
+        """The inverse of `to_json`.
+
+        Raises:
+            CommitmentError: It is no such text.
+        """
+        try:
+            first, named, *models = [json.loads(line) for line in text.splitlines()]
+            nonce = bytes.fromhex(first["nonce"])
+            opening = cls(named["suite"], named["split"], nonce, tuple(models))
+            if len(nonce) != NONCE_BYTES or opening.to_json() != text:
+                raise ValueError("it is not in the canonical form")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CommitmentError(
+                f"{where}: expected what opens a commitment, a nonce and a truth in the canonical form: {error!r}"
+            ) from error
+        return opening
+
+    def _models(self) -> list[Row]:
+        return [
+            {
+                "model_id": int(row["model_id"]),
+                "challenge": np.asarray(row["challenge"]).tolist(),
+                "membership": np.asarray(row["membership"]).tolist(),
+            }
+            for row in sorted(self.models, key=lambda row: int(row["model_id"]))
+        ]
+
+    def differences(self, public: Sequence[Row]) -> list[str]:
+        """Why this is not the truth of a split's public rows; empty where it fits them.
+
+        Args:
+            public: The rows that were published of the split, membership hidden or not.
+        """
+        shown = {row["model_id"]: row for row in public}
+        models = self._models()
+        if [row["model_id"] for row in models] != sorted(shown):
+            return [f"expected the models {sorted(shown)}, got {[row['model_id'] for row in models]}"]
+        problems = []
+        for row in models:
+            public_row, name = shown[row["model_id"]], f"model_{row['model_id']}"
+            if not np.array_equal(public_row["challenge"], row["challenge"]):
+                problems.append(f"{name}: its challenge is not the published one")
+            if len(row["membership"]) != len(row["challenge"]) or set(row["membership"]) - {0, 1}:
+                problems.append(f"{name}: expected a 0 or a 1 for each record of the challenge")
+            elif public_row["membership"] is not None and not np.array_equal(
+                public_row["membership"], row["membership"]
+            ):
+                problems.append(f"{name}: its membership is not the published one")
+        return problems
+
+
+def _line(values: Row) -> bytes:
+    return (json.dumps(values, sort_keys=True, separators=(",", ":")) + "\n").encode("ascii")

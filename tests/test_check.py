@@ -1,0 +1,276 @@
+"""What would go online is what was built, and nothing else is in the folder."""
+
+import json
+import shutil
+import struct
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from builders.build import build, derived
+from builders.check import check
+from mico_hub import repository
+from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows, write_rows
+
+CHECKPOINT = "digits_hi/dev/model_4.safetensors"
+ROWS = "digits_hi/dev-00000-of-00001.parquet"
+
+
+def test_a_built_folder_may_be_published(published: Path) -> None:
+    paths = check(published)
+    assert paths == sorted(path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file())
+
+
+def stray(root: Path) -> None:
+    (root / "digits_hi" / "notes.txt").write_text("members: 3 17 29")
+
+
+def hidden_file(root: Path) -> None:
+    (root / ".secret").write_bytes(b"x")
+
+
+def private_folder(root: Path) -> None:
+    (root / "digits_hi" / "private").mkdir()
+    (root / "digits_hi" / "private" / "rows.parquet").write_bytes((root / ROWS).read_bytes())
+
+
+def link_to_a_file(root: Path) -> None:
+    target = root.parent / "elsewhere.safetensors"
+    (root / CHECKPOINT).rename(target)
+    (root / CHECKPOINT).symlink_to(target)
+
+
+def link_to_a_folder(root: Path) -> None:
+    (root / "digits_lo" / "signals").symlink_to(root.parent)
+
+
+def text_in_the_card(root: Path) -> None:
+    with (root / "README.md").open("a") as card:
+        card.write("\nBuilt by me.\n")
+
+
+def metadata_in_rows(root: Path) -> None:
+    table = pq.read_table(root / ROWS)
+    pq.write_table(table.replace_schema_metadata({"note": b"x"}), root / ROWS)
+
+
+def column_in_rows(root: Path) -> None:
+    table = pq.read_table(root / ROWS)
+    pq.write_table(table.append_column("more", [["x"] * len(table)]), root / ROWS)
+
+
+def bytes_after_rows(root: Path) -> None:
+    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    content = (root / ROWS).read_bytes()
+    (root / ROWS).write_bytes(b"PAR1" + b"x" * 9 + content[4:])
+    assert len(rows) == 2
+
+
+def membership_in_dev(root: Path) -> None:
+    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    for row in rows:
+        row["membership"] = [0, 1] * 100
+    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+
+
+def order_of_a_challenge(root: Path) -> None:
+    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows[0]["challenge"] = rows[0]["challenge"][::-1]
+    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+
+
+def a_record_twice(root: Path) -> None:
+    rows = read_rows(root / "digits_hi" / "train-00000-of-00001.parquet", PUBLIC_SCHEMA)
+    rows[0]["training"] = [*rows[0]["training"][1:], rows[0]["challenge"][0]]
+    write_rows(rows, PUBLIC_SCHEMA, root / "digits_hi" / "train-00000-of-00001.parquet")
+
+
+def a_record_beyond(root: Path) -> None:
+    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows[0]["challenge"] = [*rows[0]["challenge"][:-1], 1_797]
+    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+
+
+def a_weight(root: Path) -> None:
+    content = bytearray((root / CHECKPOINT).read_bytes())
+    content[-1] ^= 1
+    (root / CHECKPOINT).write_bytes(bytes(content))
+
+
+def with_row(root: Path) -> None:
+    """The row says what the changed checkpoint is."""
+    from mico_hub.checkpoint import sha256_of
+
+    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows[0] |= {"sha256": sha256_of(root / CHECKPOINT), "num_bytes": (root / CHECKPOINT).stat().st_size}
+    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+
+
+def metadata_in_a_checkpoint(root: Path) -> None:
+    state = load_file(root / CHECKPOINT)
+    save_file(state, root / CHECKPOINT, json.loads(header(root))["__metadata__"] | {"note": "x"})
+    with_row(root)
+
+
+def tensor_in_a_checkpoint(root: Path) -> None:
+    state = load_file(root / CHECKPOINT)
+    save_file(state | {"more": state["mlp.0.bias"]}, root / CHECKPOINT, json.loads(header(root))["__metadata__"])
+    with_row(root)
+
+
+def spaces_in_a_header(root: Path) -> None:
+    content = (root / CHECKPOINT).read_bytes()
+    text = header(root)
+    longer = text + b" " * 8
+    (root / CHECKPOINT).write_bytes(struct.pack("<Q", len(longer)) + longer + content[8 + len(text) :])
+    with_row(root)
+
+
+def tensors_in_another_order(root: Path) -> None:
+    """The same network, and a header that safetensors might have written."""
+    from mico_hub.checkpoint import METADATA_KEY
+
+    content, text = (root / CHECKPOINT).read_bytes(), header(root)
+    entries = json.loads(text)
+    assert METADATA_KEY in entries["__metadata__"]
+    other = json.dumps(dict(reversed(entries.items())), separators=(",", ":")).encode().ljust(len(text))
+    (root / CHECKPOINT).write_bytes(content[:8] + other + content[8 + len(text) :])
+    with_row(root)
+
+
+def header(root: Path) -> bytes:
+    content = (root / CHECKPOINT).read_bytes()
+    return content[8 : 8 + struct.unpack("<Q", content[:8])[0]]
+
+
+def no_commitment(root: Path) -> None:
+    manifest = repository.read_manifest(root, "digits_hi")
+    (root / "digits_hi" / "suite.json").write_bytes(replace(manifest, commitments={}).to_json())
+
+
+def spaces_in_a_manifest(root: Path) -> None:
+    path = root / "digits_hi" / "suite.json"
+    path.write_text(json.dumps(json.loads(path.read_text())))
+
+
+def no_file(root: Path) -> None:
+    (root / "digits_hi" / "final" / "model_6.safetensors").unlink()
+
+
+def a_version(root: Path) -> None:
+    shutil.rmtree(root / "digits_lo")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (stray, "digits_hi/notes.txt: no part of a published folder"),
+        (hidden_file, ".secret: no part of a published folder"),
+        (private_folder, "digits_hi/private/rows.parquet: no part of a published folder"),
+        (link_to_a_file, f"{CHECKPOINT}: expected no link, it leads to"),
+        (link_to_a_folder, "digits_lo/signals: expected no link, it leads to"),
+        (text_in_the_card, "README.md: it is not what the suites give"),
+        (metadata_in_rows, "dev-00000-of-00001.parquet: it is not as it would be written"),
+        (column_in_rows, "dev-00000-of-00001.parquet: it is not as it would be written"),
+        (bytes_after_rows, "parquet"),
+        (membership_in_dev, "dev/model_4: expected membership to be hidden in dev, and it is not"),
+        (order_of_a_challenge, "dev/model_4: expected an ascending challenge"),
+        (a_record_twice, "train/model_0: expected different records in challenge and training, got 1 of them again"),
+        (a_record_beyond, "expected records of digits below 1797, got 1797"),
+        (a_weight, "dev/model_4: expected a checkpoint with sha256"),
+        (metadata_in_a_checkpoint, f"{CHECKPOINT} is not a checkpoint of 'digits_mlp'"),
+        (tensor_in_a_checkpoint, f"{CHECKPOINT} is not a checkpoint of 'digits_mlp'"),
+        (tensors_in_another_order, "expected checkpoints with one header, got 2"),
+        (no_commitment, "expected a commitment to the truth of ['dev', 'final'], got []"),
+        (spaces_in_a_manifest, "digits_hi: suite.json: it is not as it would be written"),
+        (no_file, "digits_hi/final/model_6.safetensors: no such file"),
+        (a_version, "versions.json: its last version is not what the folder holds"),
+    ],
+)
+def test_whatever_else_is_in_it_is_named(
+    published: Path, tmp_path: Path, spoil: Callable[[Path], None], problem: str
+) -> None:
+    root = tmp_path / "mico"
+    shutil.copytree(published, root)
+    spoil(root)
+    with pytest.raises(FolderError) as error:
+        check(root)
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (metadata_in_a_checkpoint, "its metadata hold more than the network's configuration"),
+        (tensor_in_a_checkpoint, "more: expected None, got ((64,), 'F32')"),
+        (spaces_in_a_header, "its header is padded"),
+    ],
+)
+def test_a_header_that_all_checkpoints_have_is_looked_at_too(
+    trained: Path, tmp_path: Path, spoil: Callable[[Path], None], problem: str
+) -> None:
+    """In a suite of one model there is no other to compare with."""
+    from mico_hub.checkpoint import CheckpointError, check_header
+
+    root = tmp_path / "mico"
+    build([trained / "digits_hi"], root)
+    check_header(root / CHECKPOINT, "digits_mlp")
+    spoil(root)
+    with pytest.raises(CheckpointError) as error:
+        check_header(root / CHECKPOINT, "digits_mlp")
+    assert problem in str(error.value)
+
+
+@pytest.mark.parametrize("what", ["nothing", "empty", "suite folder", "file"])
+def test_what_is_no_published_folder_is_refused(trained: Path, tmp_path: Path, what: str) -> None:
+    places = {"nothing": tmp_path / "none", "empty": tmp_path, "suite folder": trained / "digits_hi"}
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FolderError, match="expected a published folder"):
+        check(places.get(what, tmp_path / "file"))
+
+
+def test_a_folder_that_is_a_link_is_what_it_leads_to(trained: Path, published: Path, tmp_path: Path) -> None:
+    (tmp_path / "mico").symlink_to(published)
+    assert check(tmp_path / "mico") == check(published)
+    (tmp_path / "wrong").symlink_to(trained)
+    with pytest.raises(FolderError):
+        check(tmp_path / "wrong")
+
+
+def test_a_version_is_added_when_a_suite_changes_and_only_then(trained: Path, tmp_path: Path) -> None:
+    root = tmp_path / "mico"
+    build([trained / "digits_hi"], root)
+    build([trained / "digits_hi"], root)
+    assert [version.tag for version in repository.versions(root)] == ["v1"]
+    build([trained / "digits_inf"], root)
+    copy = SuiteFolder(tmp_path / "suites" / "digits_hi")
+    shutil.copytree(trained / "digits_hi", copy.root)
+    manifest: Manifest = replace(copy.manifest(), data_note="another")
+    copy.manifest_path.write_bytes(manifest.to_json())
+    build([copy.root], root)
+    versions = repository.versions(root)
+    assert [version.tag for version in versions] == ["v1", "v2", "v3"]
+    assert [sorted(version.suites) for version in versions] == [["digits_hi"], *[["digits_hi", "digits_inf"]] * 2]
+    assert versions[1].suites["digits_inf"] == versions[2].suites["digits_inf"]
+    assert versions[1].suites["digits_hi"] != versions[2].suites["digits_hi"]
+    card = (root / "README.md").read_text()
+    assert "| v1 | new: digits_hi |\n| v2 | new: digits_inf |\n| v3 | changed: digits_hi |\n" in card
+    assert check(root)
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '[{"number": 2, "suites": {}}]', "x"])
+def test_versions_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "versions.json").write_text(text)
+    with pytest.raises(FolderError, match="expected a list of versions"):
+        repository.versions(tmp_path)
+
+
+def test_what_is_derived_needs_no_checkpoints(published: Path, tmp_path: Path) -> None:
+    root = tmp_path / "mico"
+    shutil.copytree(published, root, ignore=lambda folder, names: [n for n in names if n.endswith(".safetensors")])
+    assert derived(root) == {name: (published / name).read_bytes() for name in ("README.md", "croissant.json")}
+    assert not list(root.rglob("*.safetensors"))

@@ -1,0 +1,421 @@
+"""Publishing through the documented commands, with unmodified clients, to a Hub on the loopback interface."""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from loopback_hub import LoopbackHub, run_client
+
+from builders.build import build
+from mico_hub.folder import SuiteFolder
+
+ROOT = Path(__file__).parents[1]
+PUBLIC, TRUTH = "org/mico", "org/mico-truth"
+IMPATIENT = """
+import contextlib, importlib, io, json, os, sys, traceback
+sys.path.insert(0, {root!r})
+import builders.hub
+
+import upload_scripts.check_leaks, upload_scripts.publish
+
+def check_leaks(options):
+    argv = sys.argv
+    sys.argv = ["check_leaks.py", str(options.folder), "--suites", str(options.suites)]
+    try:
+        return upload_scripts.check_leaks.main()
+    finally:
+        sys.argv = argv
+
+builders.hub.PAUSES = (0.05, 0.05)
+upload_scripts.publish.check_leaks = check_leaks  # here, not in a process of its own
+for line in sys.stdin:
+    asked = json.loads(line)
+    os.chdir(asked["folder"])
+    os.environ["HF_TOKEN"] = asked["token"]
+    builders.hub.BATCH = asked["batch"]
+    sys.argv = [asked["script"], *asked["arguments"]]
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = importlib.import_module("upload_scripts." + asked["script"].removesuffix(".py")).main()
+        except SystemExit as error:
+            code = error.code
+        except Exception:
+            traceback.print_exc()
+            code = 70
+    print(json.dumps([code, out.getvalue(), err.getvalue()]), flush=True)
+"""
+
+
+@dataclass
+class Site:
+    """A Hub, and an interpreter that runs commands one after the other, in itself, with less patience."""
+
+    hub: LoopbackHub
+    shell: "subprocess.Popen[str]"
+    home: Path
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = tmp_path_factory.mktemp("home")
+    with LoopbackHub() as hub:
+        command = [sys.executable, "-c", IMPATIENT.format(root=str(ROOT))]
+        environment = hub.environment(home)
+        pipe = subprocess.PIPE
+        with subprocess.Popen(command, env=environment, cwd=home, stdin=pipe, stdout=pipe, text=True) as shell:
+            yield Site(hub, shell, home)
+            assert shell.stdin is not None
+            shell.stdin.close()
+
+
+@dataclass
+class Workplace:
+    """A maintainer's folder with `mico` and `suites`, and the Hub, empty."""
+
+    site: Site
+    folder: Path
+
+    @property
+    def hub(self) -> LoopbackHub:
+        """Where things go."""
+        return self.site.hub
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of the maintainer."""
+        return self.hub.environment(self.site.home) | {"HF_TOKEN": self.hub.token}
+
+    def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """A command as it is documented."""
+        script, *others = arguments
+        return subprocess.run(
+            [sys.executable, str(ROOT / "upload_scripts" / script), *others],
+            check=False,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+        )
+
+    def run(
+        self, script: str, *arguments: str, batch: int = 200, token: str = ""
+    ) -> "subprocess.CompletedProcess[str]":
+        """The same in the interpreter that is there already."""
+        asked = {"folder": str(self.folder), "token": token or self.hub.token, "batch": batch}
+        assert self.site.shell.stdin is not None
+        assert self.site.shell.stdout is not None
+        self.site.shell.stdin.write(json.dumps(asked | {"script": script, "arguments": arguments}) + "\n")
+        self.site.shell.stdin.flush()
+        code, out, err = json.loads(self.site.shell.stdout.readline())
+        return subprocess.CompletedProcess([script, *arguments], code, out, err)
+
+    def publish(self, *arguments: str, batch: int = 200, token: str = "") -> "subprocess.CompletedProcess[str]":
+        """`publish.py mico org/mico`."""
+        return self.run("publish.py", "mico", PUBLIC, *arguments, batch=batch, token=token)
+
+    def commits(self, repo_id: str = PUBLIC) -> int:
+        """How many there are."""
+        repository = self.hub.repositories.get(("dataset", repo_id))
+        return len(repository.revisions) if repository else 0
+
+    def online(self, repo_id: str = PUBLIC, revision: str = "main") -> dict[str, bytes]:
+        """What the Hub holds, but for its own file; nothing where there is no such repository."""
+        if ("dataset", repo_id) not in self.hub.repositories:
+            return {}
+        files = self.hub.files("dataset", repo_id, revision)
+        return {path: content for path, content in files.items() if path != ".gitattributes"}
+
+    def here(self) -> dict[str, bytes]:
+        """What should be online."""
+        root = self.folder / "mico"
+        return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+@pytest.fixture
+def place(site: Site, trained: Path, published: Path, tmp_path: Path) -> Workplace:
+    """With nothing online."""
+    hub = site.hub
+    for held in (hub.repositories, hub.storage, hub.requests, hub._moved, hub._planned):
+        held.clear()
+    hub.read_only, hub.delay = False, 0
+    folder = tmp_path / "work"
+    shutil.copytree(published, folder / "mico")
+    shutil.copytree(trained, folder / "suites")
+    return Workplace(site, folder)
+
+
+def passed(done: "subprocess.CompletedProcess[str]") -> str:
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def refused(done: "subprocess.CompletedProcess[str]", code: int = 2) -> str:
+    assert done.returncode == code, done.stderr + done.stdout
+    assert "Traceback" not in done.stderr
+    return done.stderr + done.stdout
+
+
+STRANGER = """
+import json, sys
+from datasets import load_dataset
+
+suite = load_dataset("org/mico", "digits_hi")
+streamed = next(iter(load_dataset("org/mico", "digits_hi", split="dev", streaming=True)))
+first = load_dataset("org/mico", "digits_inf", split="train[:1]", revision="v1")
+assert not [name for name in sys.modules if name.startswith("mico_hub")]
+print(json.dumps({
+    "rows": {split: len(suite[split]) for split in suite},
+    "hidden": suite["dev"][0]["membership"], "shown": sum(suite["train"][0]["membership"]),
+    "same": streamed == suite["dev"][0], "first": first[0]["model_id"],
+}))
+"""
+USER = """
+import mico_hub
+from huggingface_hub import snapshot_download
+
+rows = mico_hub.load_suite("digits_hi", "org/mico")
+model = mico_hub.load_model(rows["dev"][0], source="org/mico")
+inputs, labels, records = mico_hub.load_challenge(rows["dev"][0], source="org/mico")
+print(model(inputs).shape)
+snapshot_download("org/mico", repo_type="dataset", local_dir="mirror")
+"""
+OFFLINE = """
+import datasets, mico_hub
+
+rows = datasets.load_dataset("mirror", "digits_hi")
+print(mico_hub.load_model(rows["final"][0], source="./mirror").mlp[0].weight.shape)
+print(len(mico_hub.load_suite("digits_lo", "./mirror")["dev"]))
+"""
+
+
+def test_a_maintainer_publishes_and_a_stranger_loads(place: Workplace, tmp_path: Path) -> None:
+    dry = passed(place.command("publish.py", "mico", PUBLIC, "--dry-run"))
+    assert re.search(r"^org/mico +digits_hi/train/\*\.safetensors +4 +78,\d+ +4$", dry, re.M)
+    assert re.search(r"^org/mico-truth +digits_hi/opening-dev\.json +1 ", dry, re.M)
+    assert not place.hub.repositories
+    done = passed(place.command("publish.py", "mico", PUBLIC))
+    assert "no leak found" in done
+    assert "org/mico: 39 of 39 files" in done
+    assert "org/mico@v1 is" in done
+    assert place.online() == place.here()
+    suites = place.folder / "suites"
+    for name, content in place.online(TRUTH).items():
+        if name != "README.md":
+            suite, file = name.split("/")
+            assert content == (suites / suite / "private" / file).read_bytes()
+    assert len(place.online(TRUTH)) == 10
+    assert (place.hub.repositories["dataset", TRUTH].private, place.hub.repositories["dataset", PUBLIC].private) == (
+        True,
+        False,
+    )
+
+    before = place.commits(), place.commits(TRUTH)
+    again = passed(place.run("publish.py", "mico", PUBLIC))
+    assert "org/mico: 0 of 39 files" in again
+    assert (place.commits(), place.commits(TRUTH)) == before
+    assert "are online byte for byte" in passed(place.run("publish.py", "mico", PUBLIC, "--verify"))
+
+    elsewhere = tmp_path / "stranger"
+    elsewhere.mkdir()
+    environment = place.hub.environment(elsewhere)
+    seen = json.loads(passed(run_client(STRANGER, environment, elsewhere)).splitlines()[-1])
+    assert seen == {"rows": {"train": 4, "dev": 2, "final": 2}, "hidden": None, "shown": 100, "same": True, "first": 0}
+    assert "torch.Size([200, 10])" in passed(run_client(USER, environment, elsewhere))
+    mirrored = passed(run_client(OFFLINE, environment | {"HF_HUB_OFFLINE": "1"}, elsewhere))
+    assert mirrored.splitlines()[-2:] == ["torch.Size([64, 64])", "2"]
+
+
+def test_a_run_that_is_killed_goes_on(place: Workplace) -> None:
+    """Killed while checkpoints are uploaded, and again just before the card; nobody sees half a suite."""
+    code = "import sys, builders.hub; builders.hub.BATCH = 5; from upload_scripts.publish import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "mico", PUBLIC]
+    environment = place.environment | {"PYTHONPATH": str(ROOT)}
+    place.hub.delay = 0.05
+    sent = 0
+    for wanted in (7, 18):
+        run = subprocess.Popen(command, cwd=place.folder, env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 60
+        while sum(method == "PUT" for method, _ in place.hub.requests) < wanted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+        assert run.wait() == -signal.SIGKILL
+        assert "README.md" not in place.online()
+        assert sent <= len(place.online()) < 39
+        sent = len(place.online())
+    assert sent >= 5
+    place.hub.delay = 0
+    before = len(place.hub.requests)
+    done = passed(place.publish(batch=5))
+    assert f"org/mico: {39 - sent} of 39 files" in done
+    puts = [path for method, path in place.hub.requests[before:] if method == "PUT"]
+    assert len(puts) == len(set(puts)) <= 39 - sent
+    assert place.online() == place.here()
+
+
+def test_failures_in_passing_are_tried_again_and_others_reported(place: Workplace) -> None:
+    place.hub.fail(r"PUT /lfs/.*", 3)
+    place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 1, after=True)  # done, and the answer is lost
+    place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 1, 412)  # somebody else's commit came first
+    done = passed(place.publish(batch=10))
+    assert "org/mico: 39 of 39 files" in done
+    assert place.online() == place.here()
+    place.hub.rename("dataset", PUBLIC, "org/old")
+    place.hub.rename("dataset", TRUTH, "org/old-truth")
+    del place.hub._moved["dataset", PUBLIC], place.hub._moved["dataset", TRUTH]
+    place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 10_000, 500)
+    said = refused(place.publish(batch=10))
+    assert "uploading to org/mico: " in said
+    assert "39 of 39 files are not online; the same command goes on from there:" in said
+    assert "digits_hi/dev/model_4.safetensors" in said
+
+
+def test_no_truth_goes_where_it_could_be_seen(place: Workplace) -> None:
+    """However the names are given, and wherever they lead."""
+    same = refused(place.publish("--truth-repo", PUBLIC))
+    assert "the truth cannot go where the public files go" in same
+    swapped = refused(place.run("publish.py", "mico", TRUTH, "--truth-repo", PUBLIC))
+    assert "is the name of a repository for truth" in swapped
+    assert not place.hub.repositories
+    place.hub.add("dataset", "org/open", {"README.md": b"# Anyone may read this"})
+    public = refused(place.publish("--truth-repo", "org/open"))
+    assert "org/open is not private: no truth goes there" in public
+    assert list(place.online("org/open")) == ["README.md"]
+    assert not place.online()
+    passed(place.publish("--truth-repo", "org/hidden"))
+    crossed = refused(place.run("publish.py", "mico", "org/hidden", "--truth-repo", "org/more"))
+    assert "org/hidden holds the truth of suites: nothing public goes there" in crossed
+    place.hub.repositories["dataset", PUBLIC].private = True
+    dataset = refused(place.run("publish.py", "mico", "org/fresh", "--truth-repo", PUBLIC))
+    assert "org/mico holds a published dataset: no truth goes there" in dataset
+    place.hub.rename("dataset", "org/hidden", "org/moved")
+    renamed = refused(place.run("publish.py", "mico", "org/moved", "--truth-repo", "org/hidden"))
+    assert "org/moved" in renamed
+    for repo_id in (PUBLIC, "org/open", "org/fresh"):
+        assert not [path for path in place.online(repo_id) if "opening" in path or path.endswith("rows.parquet")]
+
+
+def test_what_must_not_be_published_is_not(place: Workplace) -> None:
+    """A link to the truth, a leak, data that are not official: each is named, and nothing is uploaded."""
+    link = place.folder / "mico" / "digits_hi" / "rows.parquet"
+    link.symlink_to(place.folder / "suites" / "digits_hi" / "private" / "rows.parquet")
+    assert "digits_hi/rows.parquet: expected no link, it leads to" in refused(place.publish())
+    link.unlink()
+    rows = place.folder / "suites" / "digits_hi" / "private" / "rows.parquet"
+    kept = rows.read_bytes()
+    shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "rows.parquet", rows)
+    said = refused(place.publish(), code=1)
+    assert "leaks:\n" in said
+    assert "nothing was uploaded" in said
+    rows.unlink()
+    assert "expected its private part" in refused(place.publish())
+    rows.write_bytes(kept)
+    folder = SuiteFolder(place.folder / "suites" / "digits_lo")
+    folder.manifest_path.write_bytes(replace(folder.manifest(), data_official=False, data_note="made up").to_json())
+    build([folder.root], place.folder / "mico")
+    assert "digits_lo: digits: made up" in refused(place.publish())
+    assert not place.hub.repositories
+    assert "org/mico@v2" in passed(place.publish("--unofficial-data"))
+
+
+def test_who_may_not_write_is_told(place: Workplace) -> None:
+    wrong = refused(place.publish(token="hf_wrong"))
+    assert "the token was refused" in wrong
+    assert not place.hub.repositories
+    place.hub.read_only = True
+    assert "the token was refused" in refused(place.publish())
+    place.hub.read_only = False
+    elsewhere = refused(place.run("publish.py", "mico", "others/mico"))
+    assert "others/mico" in elsewhere
+    for arguments in (["org/mico", "mico"], ["mico", "mico"], ["nowhere", "org/mico"]):
+        said = refused(place.run("publish.py", *arguments))
+        assert "expected a repository org/name" in said or "expected a published folder" in said
+
+
+def test_a_changed_suite_is_a_new_version_and_the_old_one_keeps_loading(place: Workplace, tmp_path: Path) -> None:
+    passed(place.publish())
+    old = place.online()
+    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
+    folder.manifest_path.write_bytes(replace(folder.manifest(), data_note="looked at again").to_json())
+    build([folder.root], place.folder / "mico")
+    place.hub.rename("dataset", PUBLIC, "org/renamed")  # and the repository has another name by now
+    done = passed(place.publish("--truth-repo", TRUTH))
+    assert "org/renamed@v2 is" in done
+    assert place.online("org/renamed", "v1") == old
+    assert place.online("org/renamed") == place.here() == place.online("org/renamed", "v2")
+    passed(place.publish("--verify", "--truth-repo", TRUTH))
+    code = """
+    import datasets
+    for revision in ("v1", "v2"):
+        builder = datasets.load_dataset_builder("org/mico", "digits_hi", revision=revision)
+        print(builder.config.description, len(datasets.load_dataset("org/mico", "digits_hi", revision=revision)["dev"]))
+    try:
+        datasets.load_dataset("org/mico", "digits_hi", revision="v3")
+    except Exception as error:
+        print(type(error).__name__, error)
+    """
+    lines = passed(run_client(code, place.hub.environment(tmp_path / "home"), tmp_path)).splitlines()
+    assert len(set(lines[-3:-1])) == 2
+    assert all(line.endswith(" 2") for line in lines[-3:-1])
+    assert "v3" in lines[-1]
+    shutil.rmtree(place.folder / "mico")
+    build(sorted((place.folder / "suites").iterdir()), place.folder / "mico")
+    assert "has versions up to v2 that this folder does not know" in refused(place.publish("--truth-repo", TRUTH))
+
+
+def test_a_private_or_gated_repository_stays_so(place: Workplace, tmp_path: Path) -> None:
+    """The maintainer makes it before; strangers are told what they may not read."""
+    place.hub.add("dataset", PUBLIC, {}, gated=True)
+    passed(place.publish())
+    repository = place.hub.repositories["dataset", PUBLIC]
+    assert (repository.gated, repository.private) == ("auto", False)
+    code = """
+    import mico_hub
+    try:
+        rows = mico_hub.load_suite("digits_hi", "org/mico")
+        print(type(mico_hub.load_model(rows["dev"][0], source="org/mico")).__name__)
+    except Exception as error:
+        print(type(error).__name__, str(error).replace(chr(10), " "))
+    """
+    environment = place.hub.environment(tmp_path / "home")
+    said = [passed(run_client(code, environment, tmp_path)).splitlines()[-1]]
+    said.append(passed(run_client(code, environment | {"HF_TOKEN": place.hub.token}, tmp_path)).splitlines()[-1])
+    repository.private = True
+    said.append(passed(run_client(code, place.hub.environment(tmp_path / "other"), tmp_path)).splitlines()[-1])
+    passed(place.publish())
+    assert repository.private
+    assert "gated" in said[0].lower() or "restricted" in said[0].lower()
+    assert said[1] == "MLP"
+    assert "org/mico" in said[2]
+
+
+def test_the_metric_is_published_as_a_space(place: Workplace, tmp_path: Path) -> None:
+    assert "7 of 7 files uploaded" in passed(place.run("publish_metric.py", "org/mico_score"))
+    assert "0 of 7 files uploaded, 0 commits" in passed(place.run("publish_metric.py", "org/mico_score"))
+    assert "expected org/mico_score, got 'org/score'" in refused(place.run("publish_metric.py", "org/score"))
+    code = """
+    import evaluate
+    metric = evaluate.load("org/mico_score")
+    print(metric.compute(predictions=[0.9, 0.8, 0.1, 0.2], references=[1, 1, 0, 0])["AUC"])
+    """
+    elsewhere = tmp_path / "user"
+    elsewhere.mkdir()
+    assert passed(run_client(code, place.hub.environment(elsewhere), elsewhere)).splitlines()[-1] == "1.0"
+
+
+def test_the_leak_check_is_a_command(place: Workplace) -> None:
+    assert "no leak found" in passed(place.run("check_leaks.py", "mico"))
+    opening = place.folder / "suites" / "digits_hi" / "private" / "opening-dev.json"
+    shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "opening-dev.json", opening)
+    said = refused(place.run("check_leaks.py", "mico"), code=1)
+    assert "digits_hi: opening-dev.json: it is not the suite's truth" in said
+    (place.folder / "suites").rename(place.folder / "elsewhere")
+    assert "expected a suite folder" in refused(place.run("check_leaks.py", "mico"))
