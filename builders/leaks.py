@@ -39,7 +39,8 @@ LABELS = 64  # labels of a membership that are searched for: by chance they turn
 NAME = 6  # letters; a shorter name turns up by chance
 RECORDS = 40  # records of a list: a run of them is public by chance once in 2**40, when all of a run are members
 READ_AT_ONCE = 4 << 20  # bytes
-SEARCHED_AT_ONCE = 8 << 20  # bytes of all needles; the automaton takes 70 times that
+PIECE = 64  # bytes of a needle that are looked for first; where they are, the whole of it is compared
+SEARCHED_AT_ONCE = 2 << 20  # bytes of all pieces; the automaton takes 70 times that
 
 
 def find(files: Iterable[Path], needles: Sequence[Needle]) -> list[tuple[Path, str]]:
@@ -47,13 +48,16 @@ def find(files: Iterable[Path], needles: Sequence[Needle]) -> list[tuple[Path, s
     found: set[tuple[int, int]] = set()
     paths = list(files)
     for numbers in _groups(needles):
-        automaton = BytesAhoCorasick([needles[i][1] for i in numbers], implementation=Implementation.ContiguousNFA)
+        automaton = BytesAhoCorasick(
+            [needles[i][1][:PIECE] for i in numbers], implementation=Implementation.ContiguousNFA
+        )
         longest = max(len(needles[i][1]) for i in numbers)
         for place, path in enumerate(paths):
             for pieces in _haystacks(path):
                 for text in _with_overlap(pieces, longest - 1):
-                    matches = automaton.find_matches_as_indexes(text, overlapping=True)
-                    found |= {(place, numbers[match[0]]) for match in matches}
+                    for match, start, _ in automaton.find_matches_as_indexes(text, overlapping=True):
+                        if text.startswith(needles[numbers[match]][1], start):
+                            found.add((place, numbers[match]))
     return [(paths[place], needles[number][0]) for place, number in sorted(found)]
 
 
@@ -62,7 +66,7 @@ def _groups(needles: Sequence[Needle]) -> Iterator[list[int]]:
     size = 0
     for number, (_, needle) in enumerate(needles):
         group.append(number)
-        size += len(needle)
+        size += len(needle[:PIECE])
         if size > SEARCHED_AT_ONCE:
             yield group
             group, size = [], 0

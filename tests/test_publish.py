@@ -312,7 +312,7 @@ def test_what_must_not_be_published_is_not(place: Workplace) -> None:
     rows = place.folder / "suites" / "digits_hi" / "private" / "rows.parquet"
     kept = rows.read_bytes()
     shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "rows.parquet", rows)
-    said = refused(place.publish(), code=1)
+    said = refused(place.publish(), code=3)
     assert "leaks:\n" in said
     assert "nothing was uploaded" in said
     rows.unlink()
@@ -415,7 +415,7 @@ def test_the_leak_check_is_a_command(place: Workplace) -> None:
     assert "no leak found" in passed(place.run("check_leaks.py", "mico"))
     opening = place.folder / "suites" / "digits_hi" / "private" / "opening-dev.json"
     shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "opening-dev.json", opening)
-    said = refused(place.run("check_leaks.py", "mico"), code=1)
+    said = refused(place.run("check_leaks.py", "mico"), code=3)
     assert "digits_hi: opening-dev.json: it is not the suite's truth" in said
     (place.folder / "suites").rename(place.folder / "elsewhere")
     assert "expected a suite folder" in refused(place.run("check_leaks.py", "mico"))
