@@ -16,6 +16,7 @@ compressed; safetensors files as bytes, which is what their header and tensors a
 
 import base64
 import getpass
+import math
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,7 +38,7 @@ from mico_hub.suites import Suite
 Needle = tuple[str, bytes]
 LABELS = 64  # labels of a membership that are searched for: by chance they turn up once in 2**64
 NAME = 6  # letters; a shorter name turns up by chance
-RECORDS = 40  # records of a list: a run of them is public by chance once in 2**40, when all of a run are members
+BITS = 80  # a list of records is searched for by so many of them that two lists begin alike once in 2**BITS
 READ_AT_ONCE = 4 << 20  # bytes
 PIECE = 64  # bytes of a needle that are looked for first; where they are, the whole of it is compared
 SEARCHED_AT_ONCE = 2 << 20  # bytes of all pieces; the automaton takes 70 times that
@@ -119,7 +120,7 @@ def secrets_of(folder: SuiteFolder, num_records: int) -> list[Needle]:
         for purpose, key in keys.to_hex().items():
             needles += [(f"{name}, {purpose} key", form) for form in _key_forms(bytes.fromhex(key))]
         if suite.split_of(model_id) in hidden_splits(suite):
-            needles += hidden_in(suite, split, name)
+            needles += hidden_in(suite, split, name, num_records)
     for split_name in hidden_splits(suite):
         opening = Opening.from_json(folder.opening_path(split_name).read_bytes(), str(folder.opening_path(split_name)))
         needles += [(f"{suite.name}, nonce of {split_name}", form) for form in _key_forms(opening.nonce)]
@@ -130,7 +131,18 @@ def _key_forms(key: bytes) -> tuple[bytes, ...]:
     return key, key.hex().encode(), key.hex().upper().encode(), base64.b64encode(key).rstrip(b"=")
 
 
-def hidden_in(suite: Suite, split: Split, name: str) -> Iterator[Needle]:
+def distinctive(density: float) -> int:
+    """How many of the first records tell one random list from another.
+
+    Two lists that hold each record with that probability have the same next record with probability d / (2 - d).
+
+    Args:
+        density: d, the share of all records that are in the list, above 0 and below 1.
+    """
+    return math.ceil(BITS / math.log2((2 - density) / density))
+
+
+def hidden_in(suite: Suite, split: Split, name: str, num_records: int) -> Iterator[Needle]:
     """The forms that the hidden part of a split could take."""
     for what, labels in (("membership", split.membership), ("complement", 1 - split.membership)):
         for form in forms(
@@ -142,8 +154,10 @@ def hidden_in(suite: Suite, split: Split, name: str) -> Iterator[Needle]:
     lists = {"members": split.member, "non-members": split.nonmember}
     if suite.disclosure != "training":
         lists |= {"training": split.training, "evaluation": split.evaluation}
+    kinds = ("<i2", ">i2", "<i4", ">i4", "<i8", ">i8", "<f4", ">f4", "<f8", ">f8")
     for what, records in lists.items():
-        for form in forms(records[:RECORDS], ("<i2", ">i2", "<i4", ">i4", "<i8", ">i8", "<f4", ">f4", "<f8", ">f8")):
+        first = records[: distinctive(len(records) / num_records)]
+        for form in forms(first, kinds):
             yield f"{name}, {what}", form
 
 

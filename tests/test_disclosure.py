@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.numpy import load_file, save_file
 
 from builders import blind, secrecy
 from builders.build import build, builder_rows
-from builders.leaks import Needle, find, secrets_of, surroundings
+from builders.leaks import Needle, distinctive, find, secrets_of, surroundings
 from builders.secrecy import inspect, record_features, swapped
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.disclosure import Measured, Row, disclose
@@ -182,6 +183,23 @@ def test_a_secret_is_found_wherever_reading_cuts_a_file(tmp_path: Path, monkeypa
     naive = [(path, what) for path in files_there for what, secret in secrets if secret in path.read_bytes()]
     assert find(files_there, secrets) == naive
     assert len(naive) >= 40
+
+
+@pytest.mark.parametrize("density", [0.002, 0.2, 5 / 6, 0.987])
+def test_so_many_records_are_searched_for_that_two_lists_differ(
+    density: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer bits, here 10, two lists begin alike as often as is said; of 500,000 pairs."""
+    monkeypatch.setattr("builders.leaks.BITS", 10)
+    rng = np.random.default_rng(0)
+    size, count = distinctive(density), 1_000
+    span = int(4 * size / density) + 200
+    begun = Counter(np.flatnonzero(rng.random(span) < density)[:size].tobytes() for _ in range(count))
+    pairs = sum(times * (times - 1) / 2 for times in begun.values())
+    chance = (density / (2 - density)) ** size
+    expected = chance * count * (count - 1) / 2
+    assert chance <= 2**-10
+    assert expected / 2 - 3 < pairs < 2 * expected + 3
 
 
 def digits(name: str) -> BaseDataset:
