@@ -5,7 +5,8 @@ any feature that is computed without that model's own membership, the sum of its
 model, a known mean and variance, and summed over models it is normal. A sum that is not says that the splits were not
 drawn as they should be, or that order, position or counts give members away: members balanced over models, say.
 
-The error rate is for all tests of one call together, where nothing leaks.
+The error rate is for all tests of one call together, where nothing leaks; it is that of a normal distribution, which a
+sum over thousands of points follows closely, not exactly.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,23 +50,28 @@ def attack(
     labels = [
         np.asarray(truth[row["model_id"]] if row["membership"] is None else row["membership"]) == 1 for row in known
     ]
-    tables = list(_features(known, rows, num_records, features))
+    tables = list(_features(known, labels, rows, num_records, features))
     names = list(tables[0])
     sums = {name: _deviations([table[name] for table in tables], labels) for name in names}
     for name, used in _trained(tables, labels).items():
         sums[name] = _deviations([scores for scores, _ in used], [of_model for _, of_model in used])
+    sums["runs of members in a challenge"] = _runs(labels)
     bound = norm.isf(ERROR_RATE / 2 / len(sums))
     points = sum(len(of_model) for of_model in labels)
     return [Blind(name, found, points, abs(found) > bound) for name, found in sums.items()]
 
 
 def _features(
-    known: Sequence[Row], rows: Sequence[Row], num_records: int, features: Mapping[str, Values]
+    known: Sequence[Row],
+    labels: Sequence[npt.NDArray[np.bool_]],
+    rows: Sequence[Row],
+    num_records: int,
+    features: Mapping[str, Values],
 ) -> Iterator[dict[str, Values]]:
     """(2m,) of each feature for each model.
 
-    Counts of members are over the train models before it: no model's own membership is in its features, nor a later
-    one's.
+    Counts of members are over the models before it, hidden ones included: no model's own membership is in its
+    features, nor a later one's.
     """
     challenged, trained_on = np.zeros(num_records), np.zeros(num_records)
     for row in rows:
@@ -73,7 +79,7 @@ def _features(
         if row["training"] is not None:
             trained_on[row["training"]] += 1
     member, nonmember = np.zeros(num_records), np.zeros(num_records)
-    for row in known:
+    for row, of_model in zip(known, labels, strict=True):
         challenge: Indices = np.asarray(row["challenge"])
         yield {
             "position in the challenge": np.arange(len(challenge), dtype=float),
@@ -86,10 +92,19 @@ def _features(
             "times a member less times a non-member": (member - nonmember)[challenge],
             **{name: values[challenge] for name, values in features.items()},
         }
-        if row["membership"] is not None:
-            shown = np.asarray(row["membership"]) == 1
-            member[challenge[shown]] += 1
-            nonmember[challenge[~shown]] += 1
+        member[challenge[of_model]] += 1
+        nonmember[challenge[~of_model]] += 1
+
+
+def _runs(labels: Sequence[npt.NDArray[np.bool_]]) -> float:
+    """The number of runs of equal labels, over all models, in standard deviations (Wald and Wolfowitz 1940)."""
+    total, variance = 0.0, 0.0
+    for member in labels:
+        number, inside = len(member), int(member.sum())
+        pairs = 2 * inside * (number - inside)
+        total += 1 + np.count_nonzero(member[1:] != member[:-1]) - (pairs / number + 1)
+        variance += pairs * (pairs - number) / (number**2 * (number - 1))
+    return total / np.sqrt(variance) if variance else 0.0
 
 
 def _deviations(values: Sequence[Values], labels: Sequence[npt.NDArray[np.bool_]]) -> float:

@@ -13,15 +13,15 @@ from huggingface_hub import DatasetCard
 
 from builders.build import derived
 from mico_hub import checkpoint, repository
-from mico_hub.data import DATASETS
+from mico_hub.checkpoint import sha256_of
 from mico_hub.disclosure import Row, hidden_splits
 from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, problems_of, read_rows, write_rows
 from mico_hub.messages import listed
 from mico_hub.suites import SPLITS
 
 
-def check(root: Path) -> list[str]:
-    """The files of a published folder, by their paths in it.
+def check(root: Path) -> dict[str, str]:
+    """The files of a published folder, by their paths in it, each with the SHA-256 of what was looked at.
 
     Raises:
         FolderError: Something is missing, is not what it should be, or has no place there; the message lists all.
@@ -48,7 +48,8 @@ def check(root: Path) -> list[str]:
         problems += _wrong_derived(root)
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
-    return sorted(expected)
+    of_rows = {row["checkpoint"]: row["sha256"] for of_suite in rows.values() for row in of_suite}
+    return {path: of_rows.get(path) or sha256_of(root / path) for path in sorted(expected)}
 
 
 def rows_of_suite(root: Path, manifest: Manifest) -> list[Row]:
@@ -90,9 +91,6 @@ def _wrong_suite(root: Path, manifest: Manifest, rows: list[Row]) -> Iterator[st
             write_rows([row for row in rows if row["split"] == split], PUBLIC_SCHEMA, again)
             if again.read_bytes() != (root / suite.name / again.name).read_bytes():
                 yield f"{again.name}: it is not as it would be written; build the folder again"
-    beyond = {record for row in rows for record in row["challenge"] if record >= DATASETS[suite.dataset].num_records}
-    if beyond:
-        yield f"expected records of {suite.dataset} below {DATASETS[suite.dataset].num_records}, got {max(beyond)}"
     if not manifest.origin and set(manifest.commitments) != set(hidden_splits(suite)):
         yield (
             f"expected a commitment to the truth of {hidden_splits(suite)}, got {sorted(manifest.commitments)}: it was "
@@ -125,6 +123,8 @@ def _wrong_derived(root: Path) -> Iterator[str]:
     digests = {m.suite.name: repository.content_digest(root, m.suite.name) for m in repository.suites_in(root)}
     if not known or known[-1].suites != digests:
         yield f"{repository.VERSIONS}: its last version is not what the folder holds; build the folder again"
+    if (root / repository.VERSIONS).read_bytes() != repository.versions_json(known):
+        yield f"{repository.VERSIONS}: it is not as it would be written; build the folder again"
     for name, content in derived(root).items():
         if (root / name).read_bytes() != content:
             yield f"{name}: it is not what the suites give; build the folder again"

@@ -1,7 +1,7 @@
 """Makes a repository on the Hub hold what local files say, and nothing else; then looks whether it does.
 
-Only what is not online yet, by its digest, is uploaded, in commits of at most `BATCH` files; what makes the new state
-visible comes in a last commit, with deletions. So a run may be interrupted at any moment, and the next one goes on.
+Only what is not online yet, by its digest, is uploaded, new files in commits of at most `BATCH`; what changes what
+others see comes in a last commit. So a run may be interrupted at any moment, and the next one goes on.
 Where Xet is at hand the large files go through `upload_folder`, which batches and resumes by itself; else through LFS.
 """
 
@@ -33,6 +33,7 @@ from mico_hub.messages import listed
 
 BATCH = 200  # files in a commit
 PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries, after those of the client itself
+SILENCE = 60.0  # seconds in which a server has to say something
 THREADS = 8
 PASSING = (408, 409, 412, 429)  # below 500: time-out, somebody else's commit, too many requests
 READ_AT_ONCE = 1 << 20  # bytes
@@ -53,6 +54,7 @@ class Content:
 
     source: Path | bytes
     last: bool = False  # whether it belongs into the last commit, which makes the rest visible
+    checked: str = ""  # the SHA-256 of what was checked; empty: it is held here
 
     def data(self) -> bytes:
         """All of it, for small ones."""
@@ -136,40 +138,61 @@ class Synced:
     commits: int = 0
 
 
-def sync(repository: Repository, contents: Mapping[str, Content], message: str) -> Synced:
-    """Uploads what is not online, deletes what should not be, and looks at the result.
+def sync(repository: Repository, contents: Mapping[str, Content], message: str, *, delete: bool = True) -> Synced:
+    """Uploads what is not online and deletes what should not be.
+
+    New large files come first, in commits of their own. What is online with other content, what makes the new state
+    visible, and what is deleted changes in one last commit, so that whoever reads in between sees the old state whole.
 
     Args:
         repository: It exists.
         contents: All that it is to hold, by path.
         message: Of the commits.
+        delete: Whether other files are deleted.
 
     Raises:
-        PublishError: It could not be done, also after several tries; the message says what is missing.
+        PublishError: A file has changed since it was checked; or it could not be done, also after several tries, and
+            the message says what is missing.
     """
+    online = repository.files()
     missing = repository.differing(contents)
-    deleted = sorted(repository.files().keys() - contents.keys())
-    large = [path for path in missing if not contents[path].last]
-    last = [path for path in missing if contents[path].last]
-    total = sum(contents[path].size() for path in missing)
+    _require_checked({path: contents[path] for path in missing})
+    stale = sorted(online.keys() - contents.keys()) if delete else []
+    new = [path for path in missing if path not in online and not contents[path].last]
+    last = [path for path in missing if path not in set(new)]
     commits = 0
+    bar = tqdm(desc=repository.id, total=_size(contents, missing), unit="B", unit_scale=True, disable=not missing)
     try:
-        with tqdm(desc=repository.id, total=total, unit="B", unit_scale=True, disable=not missing) as bar:
-            if large and xet_at_hand():
-                _upload_folder(repository, large, contents, message)
-                large = repository.differing({path: contents[path] for path in large})
-            for start in range(0, len(large), BATCH):
-                paths = large[start : start + BATCH]
-                _commit(repository, paths, (), contents, message)
-                bar.update(sum(contents[path].size() for path in paths))
+        with bar:
+            if new and xet_at_hand():
+                _upload_folder(repository, new, contents, message)
+                new = repository.differing({path: contents[path] for path in new})
+            for start in range(0, len(new), BATCH):
+                paths = new[start : start + BATCH]
+                _commit(repository, paths, contents, message)
+                bar.update(_size(contents, paths))
                 commits += 1
-            if last or deleted:
-                _commit(repository, last, deleted, contents, message)
-                bar.update(sum(contents[path].size() for path in last))
+            if last or stale:
+                _commit(repository, last, contents, message, delete=delete)
+                bar.update(_size(contents, last))
                 commits += 1
     except PublishError as error:
         raise PublishError(f"{error}\n{_still_missing(repository, contents)}") from error
-    return Synced(missing, deleted, commits)
+    return Synced(missing, stale, commits)
+
+
+def _size(contents: Mapping[str, Content], paths: Iterable[str]) -> int:
+    return sum(contents[path].size() for path in paths)
+
+
+def _require_checked(contents: Mapping[str, Content]) -> None:
+    """Sees to it that files are still what was checked."""
+    with ThreadPoolExecutor(THREADS) as pool:
+        digests = pool.map(lambda content: content.sha256() if content.checked else "", contents.values())
+        same = [found == content.checked for content, found in zip(contents.values(), digests, strict=True)]
+    changed = [path for path, is_same in zip(contents, same, strict=True) if not is_same]
+    if changed:
+        raise PublishError(listed("changed since they were checked; nothing of this is uploaded:", changed))
 
 
 def _still_missing(repository: Repository, contents: Mapping[str, Content]) -> str:
@@ -208,18 +231,22 @@ def _upload_folder(repository: Repository, paths: Sequence[str], contents: Mappi
 
 
 def _commit(
-    repository: Repository, added: Sequence[str], deleted: Sequence[str], contents: Mapping[str, Content], message: str
+    repository: Repository, added: Sequence[str], contents: Mapping[str, Content], message: str, *, delete: bool = False
 ) -> None:
     def attempt() -> None:
-        adds = [_operation(path, contents[path]) for path in added]  # the client changes them: new ones for each try
-        repository.api.preupload_lfs_files(
-            repository.id, adds, repo_type=repository.kind, free_memory=False, num_threads=THREADS
-        )
+        for start in range(0, len(added), BATCH):  # what arrived before an interruption is not sent again
+            some = [_operation(path, contents[path]) for path in added[start : start + BATCH]]
+            repository.api.preupload_lfs_files(
+                repository.id, some, repo_type=repository.kind, free_memory=False, num_threads=THREADS
+            )
+        # The client changes operations, and an earlier try may have been done though its answer was lost: all anew.
+        stale = sorted(repository.files().keys() - contents.keys()) if delete else []
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            *(_operation(path, contents[path]) for path in added),
+            *(CommitOperationDelete(path) for path in stale),
+        ]
         repository.api.create_commit(
-            repository.id,
-            [*adds, *(CommitOperationDelete(path) for path in deleted)],
-            repo_type=repository.kind,
-            commit_message=message,
+            repository.id, operations, repo_type=repository.kind, commit_message=message, num_threads=THREADS
         )
 
     patiently(attempt, f"uploading to {repository.id}")
@@ -230,19 +257,27 @@ def _operation(path: str, content: Content) -> CommitOperationAdd:
     return CommitOperationAdd(path_in_repo=path, path_or_fileobj=source)
 
 
-def verify(repository: Repository, contents: Mapping[str, Content], read: Iterable[str], revision: str) -> None:
-    """Sees to it that a revision holds these files and no other.
+def verify(
+    repository: Repository, contents: Mapping[str, Content], read: Iterable[str], revision: str, *, others: bool = False
+) -> None:
+    """Sees to it that a revision holds these files, as they were checked.
 
     All are compared by the digests under which the server keeps them; those in `read` are fetched, too, and compared
     byte for byte.
+
+    Args:
+        repository: Where.
+        contents: By path.
+        read: The paths to fetch.
+        revision: Which.
+        others: Whether there may be other files.
 
     Raises:
         PublishError: It does not; the message lists everything.
     """
     problems = [f"{path}: it is not the same" for path in repository.differing(contents, revision)]
-    problems += [
-        f"{path}: nothing should be there" for path in sorted(repository.files(revision).keys() - contents.keys())
-    ]
+    strange = [] if others else sorted(repository.files(revision).keys() - contents.keys())
+    problems += [f"{path}: nothing should be there" for path in strange]
     paths = sorted(read)
     bar = tqdm(desc=f"verifying {repository.id}", total=len(paths), unit="file", disable=not paths)
     with bar, ThreadPoolExecutor(THREADS) as pool:
@@ -268,6 +303,7 @@ def patiently(attempt: Callable[[], Result], doing: str) -> Result:
     Raises:
         PublishError: It fails for good.
     """
+    get_session().timeout = SILENCE  # the client's own is none
     for pause in (*PAUSES, None):
         try:
             return attempt()

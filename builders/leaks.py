@@ -10,6 +10,8 @@ What is looked for, in every public file:
   integers of two, four or eight bytes and floats, in either byte order;
 - paths of this machine, names of its user and host, and when the suites were made: dates, and times in seconds.
 
+Text is searched again without white space, so that JSON is found however it is set.
+
 Parquet files are searched as bytes, and again with every column decoded and all their metadata, since pages are
 compressed; safetensors files as bytes, which is what their header and tensors are.
 """
@@ -87,6 +89,8 @@ def _with_overlap(pieces: Iterable[bytes], overlap: int) -> Iterator[bytes]:
 def _haystacks(path: Path) -> Iterator[Iterable[bytes]]:
     """The file's bytes; of a Parquet file its columns and metadata too. Each in pieces."""
     yield _pieces(path)
+    if path.suffix in (".json", ".md"):
+        yield [b"".join(path.read_bytes().split())]
     if path.suffix == ".parquet":
         file = pq.ParquetFile(path)
         yield [repr((file.metadata, file.metadata.metadata, file.schema_arrow.metadata)).encode()]
@@ -149,8 +153,12 @@ def hidden_in(suite: Suite, split: Split, name: str, num_records: int) -> Iterat
             labels[:LABELS], ("<i1", "<i2", ">i2", "<i4", ">i4", "<i8", ">i8", "<f4", ">f4", "<f8", ">f8")
         ):
             yield f"{name}, {what}", form
-        for order in ("big", "little"):
-            yield f"{name}, {what} in bits", np.packbits(labels, bitorder=order).tobytes()
+        for texts in (("false", "true"), ("False", "True")):
+            for separator in (",", ", "):
+                yield f"{name}, {what}", separator.join(texts[label] for label in labels[:LABELS]).encode()
+        for packed in (*(np.packbits(labels, bitorder=order) for order in ("big", "little")), labels.astype(np.uint8)):
+            for form in _key_forms(packed.tobytes()):
+                yield f"{name}, {what} in bits or bytes", form
     lists = {"members": split.member, "non-members": split.nonmember}
     if suite.disclosure != "training":
         lists |= {"training": split.training, "evaluation": split.evaluation}
@@ -175,7 +183,7 @@ def surroundings(*folders: Path) -> list[Needle]:
     moments = {time.time()} | {path.stat().st_mtime for folder in folders for path in folder.rglob("*")}
     days = {datetime.fromtimestamp(moment, UTC).date() for moment in moments}
     dates = {day.strftime(form) for day in days for form in ("%Y-%m-%d", "%Y%m%d", "%d %b %Y", "%b %d %Y", "%d/%m/%Y")}
-    seconds = {str(int(moment))[:7] for moment in moments}  # to about a quarter of an hour
+    seconds = {str(int(moment)) for moment in moments}
     places = {str(folder.resolve()) for folder in (*folders, Path.home(), Path.cwd())}
     names = {"the host's name": socket.gethostname(), "the user's name": getpass.getuser()}
     return [

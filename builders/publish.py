@@ -1,11 +1,11 @@
 """Publishes a folder: public files to one dataset repository, the truth to another, which is private.
 
 Everything is checked before anything is uploaded (`check`, `secrecy`). The truth goes first, and only where the Hub
-says that the repository is private and no published dataset; so truth and public files cannot change places, whatever
-the arguments are. Then come the public files, a tag for the version, and a look at what is online.
+says that the repository is private and one for truth; so truth and public files cannot change places, whatever the
+arguments are. Then come the public files, a look at what is online, and a tag for the version.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +16,11 @@ from builders.hub import Content, PublishError, Repository, Synced, patiently, s
 from mico_hub import repository as published
 from mico_hub.disclosure import hidden_splits
 from mico_hub.folder import PRIVATE, Manifest, SuiteFolder
+from mico_hub.messages import listed
 from mico_hub.repository import CARD, VERSIONS
 
 TRUTH_SUFFIX = "-truth"
+TRUTH_TITLE = "Truth"
 TRUTH_MARK = "mico-hub-truth"
 TRUTH_CARD = f"""---
 tags: [{TRUTH_MARK}]
@@ -50,13 +52,16 @@ class Outcome:
     revision: str = ""
 
 
-def plan(root: Path, paths: Sequence[str], suites: Path) -> Plan:
-    """What would go where.
+def plan(root: Path, digests: Mapping[str, str], suites: Path) -> Plan:
+    """What would go where; all but checkpoints is held from here on.
 
     Args:
         root: The published folder.
-        paths: Its files, as `check` gives them.
+        digests: Its files with the SHA-256 of what was checked, as `check` gives them.
         suites: The folder with the suite folders that it was built from.
+
+    Raises:
+        PublishError: A file has changed since it was checked.
     """
     manifests = published.suites_in(root)
     truth: dict[str, Content] = {}
@@ -65,18 +70,28 @@ def plan(root: Path, paths: Sequence[str], suites: Path) -> Plan:
             truth |= _truth_of(manifest, SuiteFolder(suites / manifest.suite.name))
     if truth:
         truth[CARD] = Content(TRUTH_CARD.encode(), last=True)
-    public = {path: Content(root / path, last=not path.endswith(".safetensors")) for path in paths}
+    public = {}
+    for path, digest in digests.items():
+        if path.endswith(".safetensors"):
+            public[path] = Content(root / path, checked=digest)
+            continue
+        public[path] = Content((root / path).read_bytes(), last=True)
+        if public[path].sha256() != digest:
+            raise PublishError(f"{root / path} has changed since it was checked")
     return Plan(public, truth, published.versions(root)[-1].tag)
 
 
 def _truth_of(manifest: Manifest, folder: SuiteFolder) -> dict[str, Content]:
     name = manifest.suite.name
     openings = [folder.opening_path(split) for split in hidden_splits(manifest.suite)]
-    return {f"{name}/{path.name}": Content(path, last=True) for path in (folder.rows_path(PRIVATE), *openings)}
+    paths = (folder.rows_path(PRIVATE), *openings)
+    if missing := [path.name for path in paths if not path.is_file()]:
+        raise PublishError(f"{folder.root}: expected its private part, there is no {', '.join(missing)}")
+    return {f"{name}/{path.name}": Content(path.read_bytes(), last=True) for path in paths}
 
 
 def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
-    """Uploads a plan, tags the version, and verifies what is online; what is there already is left alone.
+    """Uploads a plan, verifies what is online, and tags it; what is there already is left alone.
 
     Args:
         made: From `plan`, of a folder that was checked.
@@ -88,22 +103,48 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
         PublishError: Something stands against it, or could not be done; the message says what and what to do.
     """
     known_to(api)
-    refuse_names(public_id, truth_id)
+    refuse(made, api, public_id, truth_id)
     outcome = Outcome()
-    public = opened(api, public_id, "dataset", private=False)
-    _refuse_for_public(public, made)
     if made.truth:
         truth = opened(api, truth_id, "dataset", private=True)
-        _refuse_for_truth(truth, public)
-        kept = {path: Content(b"".join(truth.read(path))) for path in truth.files() if path not in made.truth}
-        contents = {**kept, **made.truth}  # truth of suites that are not in this folder stays
-        outcome.truth_id, outcome.truth = truth.id, sync(truth, contents, "Truth")
-        _refuse_for_truth(truth, public)
-        verify(truth, contents, made.truth, "main")
+        require_private(truth)
+        outcome.truth_id, outcome.truth = truth.id, sync(truth, made.truth, TRUTH_TITLE, delete=False)
+        require_private(truth)
+        verify(truth, made.truth, made.truth, "main", others=True)
+    public = opened(api, public_id, "dataset", private=False)
+    _tag_what_is_there(public)
     outcome.public_id, outcome.public = public.id, sync(public, made.public, f"Publish {made.tag}")
-    outcome.revision = tag(public, made.tag)
-    verify(public, made.public, outcome.public.uploaded, "main")
+    head = patiently(lambda: api.repo_info(public.id, repo_type="dataset").sha, f"asking for {public.id}")
+    verify(public, made.public, outcome.public.uploaded, str(head))
+    outcome.revision = tag(public, made.tag, str(head), made.public[VERSIONS].data())
     return outcome
+
+
+def refuse(made: Plan, api: HfApi, public_id: str, truth_id: str) -> None:
+    """Everything that stands against a plan on the Hub's side; nothing is changed there.
+
+    Raises:
+        PublishError: Truth and public files could meet, a repository holds something else, or a version is unknown.
+    """
+    refuse_names(public_id, truth_id)
+    public, truth = (existing(api, repo_id) for repo_id in (public_id, truth_id))
+    if public is not None:
+        _refuse_for_public(public, made)
+    if truth is not None and made.truth:
+        if public is not None:
+            refuse_names(public.id, truth.id)  # by their present names: an old one may lead to the other
+        _refuse_for_truth(truth)
+    if truth is None and made.truth and not truth_id.endswith(TRUTH_SUFFIX):
+        raise PublishError(f"{truth_id}: expected the name of a new repository for truth to end in {TRUTH_SUFFIX}")
+
+
+def existing(api: HfApi, repo_id: str) -> Repository | None:
+    """The dataset under its present name; None where there is none that the token may see."""
+    repository = Repository(api, repo_id, "dataset")
+    if not repository.exists():
+        return None
+    info = patiently(lambda: api.repo_info(repo_id, repo_type="dataset"), f"asking for {repo_id}")
+    return Repository(api, info.id, "dataset")
 
 
 def refuse_names(public_id: str, truth_id: str) -> None:
@@ -151,12 +192,19 @@ def opened(api: HfApi, repo_id: str, kind: str, *, private: bool, **options: str
 
 
 def _refuse_for_public(public: Repository, made: Plan) -> None:
-    """Truth must not be mixed with public files, and what is online must be what this folder was built on."""
+    """What is online must be ours, without truth now or before, and what this folder was built on."""
     online = public.files()
-    if f"tags: [{TRUTH_MARK}]" in _text(public, CARD, online) or any(
+    log = patiently(lambda: public.api.list_repo_commits(public.id, repo_type=public.kind), f"asking for {public.id}")
+    truth_there = f"tags: [{TRUTH_MARK}]" in _text(public, CARD, online) or any(
         Path(path).name in _TRUTH_NAMES for path in online
-    ):
-        raise PublishError(f"{public.id} holds the truth of suites: nothing public goes there; are the names swapped?")
+    )
+    if truth_there or any(commit.title == TRUTH_TITLE for commit in log):
+        raise PublishError(
+            f"{public.id} holds the truth of suites, or has held it: nothing public goes there; are the names swapped?"
+        )
+    foreign = sorted(online.keys() - made.public.keys() - {CARD})
+    if VERSIONS not in online and foreign:
+        raise PublishError(listed(f"{public.id} holds something else, which would be deleted:", foreign))
     before = published.versions_from(_text(public, VERSIONS, online).encode() or b"[]", f"{public.id}/{VERSIONS}")
     ours = published.versions_from(made.public[VERSIONS].data(), VERSIONS)
     if before != ours[: len(before)]:
@@ -169,16 +217,32 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
 _TRUTH_NAMES = {"rows.parquet", "keys.json", "opening-dev.json", "opening-final.json"}
 
 
-def _refuse_for_truth(truth: Repository, public: Repository) -> None:
-    refuse_names(public.id, truth.id)  # by their present names: an old one may lead to the other
+def _refuse_for_truth(truth: Repository) -> None:
+    """Only a private repository that is marked as one for truth, or is empty and named like one."""
+    require_private(truth)
+    online = truth.files()
+    if VERSIONS in online:
+        raise PublishError(f"{truth.id} holds a published dataset: no truth goes there; are the names swapped?")
+    marked = f"tags: [{TRUTH_MARK}]" in _text(truth, CARD, online)
+    if not marked and (online.keys() - {CARD} or not truth.id.endswith(TRUTH_SUFFIX)):
+        raise PublishError(
+            f"{truth.id} is not a repository for truth: expected one that this command made, or an empty one whose "
+            f"name ends in {TRUTH_SUFFIX}"
+        )
+
+
+def require_private(truth: Repository) -> None:
+    """Asks the Hub.
+
+    Raises:
+        PublishError: It is not private.
+    """
     info = patiently(lambda: truth.api.repo_info(truth.id, repo_type=truth.kind), f"asking for {truth.id}")
     if info.private is not True:
         raise PublishError(
             f"{truth.id} is not private: no truth goes there. Make it private, or name another --truth-repo; if it has "
             f"held truth, that is out"
         )
-    if VERSIONS in truth.files():
-        raise PublishError(f"{truth.id} holds a published dataset: no truth goes there; are the names swapped?")
 
 
 def _text(repository: Repository, path: str, online: Mapping[str, object]) -> str:
@@ -187,33 +251,64 @@ def _text(repository: Repository, path: str, online: Mapping[str, object]) -> st
     return patiently(lambda: b"".join(repository.read(path)), f"reading {path} of {repository.id}").decode()
 
 
-def tag(public: Repository, name: str) -> str:
-    """Names what is online now, unless that name is taken: tags never move.
+def _tags(public: Repository) -> dict[str, str]:
+    refs = patiently(lambda: public.api.list_repo_refs(public.id, repo_type=public.kind), f"asking for {public.id}")
+    return {each.name: each.target_commit for each in refs.tags}
+
+
+def _tag_what_is_there(public: Repository) -> None:
+    """An interruption may have come before the tag; `versions.json` and what it names came in one commit."""
+    text = _text(public, VERSIONS, public.files())
+    if text and (name := published.versions_from(text.encode(), VERSIONS)[-1].tag) not in _tags(public):
+        head = patiently(lambda: public.api.repo_info(public.id, repo_type=public.kind).sha, f"asking for {public.id}")
+        tag(public, name, str(head), text.encode())
+
+
+def tag(public: Repository, name: str, revision: str, versions: bytes) -> str:
+    """Gives a commit that name, unless it is taken: tags never move.
+
+    Args:
+        public: Where.
+        name: `v1`, `v2`, ...
+        revision: The commit.
+        versions: What `versions.json` holds there.
 
     Returns:
         The commit that the tag names.
+
+    Raises:
+        PublishError: The tag is there, and names something else.
     """
-    refs = patiently(lambda: public.api.list_repo_refs(public.id, repo_type=public.kind), f"asking for {public.id}")
-    known = {each.name: each.target_commit for each in refs.tags}
-    if name not in known:
+    if name not in _tags(public):
 
         def create() -> None:
-            public.api.create_tag(public.id, tag=name, repo_type=public.kind, exist_ok=True)
+            public.api.create_tag(public.id, tag=name, revision=revision, repo_type=public.kind, exist_ok=True)
 
         patiently(create, f"tagging {public.id}")
-        return tag(public, name)
-    return known[name]
+    target = _tags(public).get(name)
+    if target is None:
+        raise PublishError(
+            f"{public.id}: the tag {name} was made and is not there; the same command goes on from there"
+        )
+    there = patiently(lambda: b"".join(public.read(VERSIONS, target)), f"reading {VERSIONS} of {public.id}")
+    if there != versions:
+        raise PublishError(f"{public.id}: the tag {name} names {target}, which holds something else; look at it there")
+    return target
 
 
-def pending(made: Plan, api: HfApi, public_id: str, truth_id: str) -> dict[str, set[str] | None]:
-    """Repository -> the paths that are not online as they are here; None where there is no such repository yet.
+def pending(made: Plan, api: HfApi, public_id: str, truth_id: str) -> dict[str, tuple[set[str], list[str]]]:
+    """Repository -> (the paths that are not online as they are here, those online that would be deleted).
 
     Raises:
         PublishError: The Hub cannot be asked.
     """
-    found: dict[str, set[str] | None] = {}
+    found: dict[str, tuple[set[str], list[str]]] = {}
     for repo_id, contents in ((public_id, made.public), (truth_id, made.truth)):
         if contents:
-            repository = Repository(api, repo_id, "dataset")
-            found[repo_id] = set(repository.differing(contents)) if repository.exists() else None
+            repository = existing(api, repo_id)
+            if repository is None:
+                found[repo_id] = set(contents), []
+                continue
+            stale = sorted(repository.files().keys() - contents.keys()) if repo_id == public_id else []
+            found[repo_id] = set(repository.differing(contents)), stale
     return found

@@ -54,9 +54,11 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
         DataError: A base dataset cannot be had.
     """
     paths = check(root)
-    manifests = [manifest for manifest in repository.suites_in(root) if not manifest.origin]
+    every = repository.suites_in(root)
+    manifests = [manifest for manifest in every if not manifest.origin]
     folders = {manifest.suite.name: _folder_of(manifest, suites) for manifest in manifests}
     found = Findings()
+    found.problems += [f"{name}: {problem}" for name, problem in _not_theirs(every, suites)]
     needles = leaks.surroundings(root, suites)
     for manifest in manifests:
         name, folder = manifest.suite.name, folders[manifest.suite.name]
@@ -82,12 +84,21 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
     found.problems += [f"{path.relative_to(root)}: it holds {what}" for path, what in held]
     size = sum((root / path).stat().st_size for path in paths)
     found.notes = [
-        f"{len(manifests)} suites: hidden membership swapped, and rebuilt without private parts",
+        f"{len(manifests)} suites: hidden membership swapped, and rebuilt without private parts; "
+        f"{len(every) - len(manifests)} of the competition's, whose truth nobody has",
         f"{len(paths):,} files, {size / 1e6:,.1f} MB, searched for {len(needles):,} secrets",
         f"{sum(map(len, found.tried.values()))} attacks without a model, each suite's with an error rate of "
         f"{blind.ERROR_RATE:g}",
     ]
     return found
+
+
+def _not_theirs(manifests: Sequence[Manifest], suites: Path) -> Iterator[tuple[str, str]]:
+    """Suites that are said to be the competition's, and have a truth or keys here."""
+    for manifest in manifests:
+        folder = SuiteFolder(suites / manifest.suite.name)
+        if manifest.origin and any((folder.root / PRIVATE / name).exists() for name in ("keys.json", "rows.parquet")):
+            yield manifest.suite.name, f"it is said to be from {manifest.origin}, and {folder.root} has keys or a truth"
 
 
 def _folder_of(manifest: Manifest, suites: Path) -> SuiteFolder:

@@ -64,6 +64,11 @@ class Opening:
             first, named, *models = [json.loads(line) for line in text.splitlines()]
             nonce = bytes.fromhex(first["nonce"])
             opening = cls(named["suite"], named["split"], nonce, tuple(models))
+            values = [row[name] for row in models for name in ("challenge", "membership")]
+            if any(
+                type(each) is not int for each in [row["model_id"] for row in models] + [x for v in values for x in v]
+            ):
+                raise ValueError("it holds what is no integer")
             if len(nonce) != NONCE_BYTES or opening.to_json() != text:
                 raise ValueError("it is not in the canonical form")
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -99,6 +104,8 @@ class Opening:
                 problems.append(f"{name}: its challenge is not the published one")
             if len(row["membership"]) != len(row["challenge"]) or set(row["membership"]) - {0, 1}:
                 problems.append(f"{name}: expected a 0 or a 1 for each record of the challenge")
+            elif 2 * sum(row["membership"]) != len(row["membership"]):
+                problems.append(f"{name}: expected as many members as others, got {sum(row['membership'])} members")
             elif public_row["membership"] is not None and not np.array_equal(
                 public_row["membership"], row["membership"]
             ):

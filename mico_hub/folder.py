@@ -13,6 +13,7 @@ suites/cifar10_hi/
 
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -27,7 +28,8 @@ from filelock import FileLock, Timeout
 from mico_hub.cache import atomic_path, atomic_write, remove_unfinished
 from mico_hub.checkpoint import sha256_of
 from mico_hub.commitments import Opening
-from mico_hub.disclosure import Measured, Row, hidden_splits, reveals
+from mico_hub.data import DATASETS
+from mico_hub.disclosure import ACCURACY_DECIMALS, Measured, Row, hidden_splits, reveals
 from mico_hub.randomness import Keys
 from mico_hub.splits import Split, stored_split
 from mico_hub.suites import SPLITS, Optimiser, Suite
@@ -55,6 +57,7 @@ PRIVATE_SCHEMA = pa.schema(
 _DELTA_ENCODED = ("challenge.list.element", "training.list.element")
 
 PUBLIC, PRIVATE = "public", "private"
+_LONGEST = 300  # characters of a text in a manifest
 
 
 class FolderError(ValueError):
@@ -165,9 +168,26 @@ class Manifest:
             suite["optimiser"] = Optimiser(**suite["optimiser"])
             suite["models"] = tuple(suite["models"])
             values["missing"] = tuple(values.get("missing", ()))
-            return cls(suite=Suite(**suite), **values)
-        except (ValueError, TypeError, KeyError) as error:
+            manifest = cls(suite=Suite(**suite), **values)
+            if wrong := [name for name, right in manifest._well_formed().items() if not right]:
+                raise ValueError(f"not what they should be: {', '.join(wrong)}")
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise FolderError(f"{where}: expected a suite's manifest: {error!r}") from error
+        return manifest
+
+    def _well_formed(self) -> dict[str, bool]:
+        """Whether each part holds what it is for and nothing longer, in which something else could be written."""
+        digests = [*self.commitments.values(), *(each for each in (self.data_digest, self.start_digest) if each)]
+        return {
+            "digests and commitments": all(re.fullmatch(r"[0-9a-f]{64}", each) for each in digests),
+            "names of splits": set(self.commitments) <= set(SPLITS),
+            "randomness": self.randomness in ("", "cpu", "cuda"),
+            "noise_multiplier": self.noise_multiplier is None or isinstance(self.noise_multiplier, int | float),
+            "data_official": isinstance(self.data_official, bool),
+            "texts": all(isinstance(each, str) and len(each) <= _LONGEST for each in (self.data_note, self.origin)),
+            "versions": all(re.fullmatch(r"[\w.+-]{1,40}", each) for pair in self.versions.items() for each in pair),
+            "missing": all(type(each) is int for each in self.missing),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,6 +355,8 @@ def problems_of(manifest: Manifest, rows: Sequence[Row], checkpoint: Callable[[R
     ids = [(row["split"], row["model_id"]) for row in rows]
     expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in absent]
     problems = [] if ids == expected else [f"expected the models {_spans(expected)}, got {_spans(ids)}"]
+    if len(spent := {row["epsilon"] for row in rows}) > 1:
+        problems.append(f"expected one epsilon for all models, got {len(spent)}")
     for row in rows:
         wrong = [*_wrong_values(manifest, row), *_wrong_checkpoint(row, checkpoint(row))]
         problems += [f"{row['split']}/model_{row['model_id']}: {problem}" for problem in wrong]
@@ -345,26 +367,44 @@ def _wrong_values(manifest: Manifest, row: Row) -> Iterator[str]:
     suite, name = manifest.suite, row["split"]
     if row["suite"] != suite.name:
         yield f"expected a row of {suite.name}, got one of {row['suite']}"
-    if len(row["challenge"]) != 2 * suite.m:
-        yield f"expected {2 * suite.m} challenge records, got {len(row['challenge'])}"
     for part, shown in zip(("membership", "training"), reveals(suite, name), strict=True):
         if (row[part] is not None) != shown:
             yield f"expected {part} to be {'shown' if shown else 'hidden'} in {name}, and it is not"
-    if row["membership"] is not None and (
-        len(row["membership"]) != 2 * suite.m or np.count_nonzero(row["membership"]) != suite.m
-    ):
-        members = np.count_nonzero(row["membership"])
-        yield f"expected {suite.m} members of {2 * suite.m}, got {members} of {len(row['membership'])}"
-    if row["training"] is not None and len(row["training"]) != suite.n - suite.m:
-        yield f"expected {suite.n - suite.m} training records, got {len(row['training'])}"
-    if not manifest.origin and (np.diff(row["challenge"]) <= 0).any():
-        yield "expected an ascending challenge: its order may tell members"
-    records = np.concatenate([row["challenge"], [] if row["training"] is None else row["training"]])
-    if len(np.unique(records)) != len(records):
-        twice = len(records) - len(np.unique(records))
-        yield f"expected different records in challenge and training, got {twice} of them again"
-    if row["epsilon"] is not None and row["epsilon"] > suite.epsilon:
+    if row["checkpoint"] != checkpoint_path(suite, row["model_id"]):
+        yield f"expected the checkpoint's path to be {checkpoint_path(suite, row['model_id'])}, got {row['checkpoint']}"
+    if row["accuracy"] is not None and round(row["accuracy"], ACCURACY_DECIMALS) != row["accuracy"]:
+        yield f"expected an accuracy of {ACCURACY_DECIMALS} decimals, got {row['accuracy']}"
+    if not manifest.origin and row["delta"] != suite.delta:
+        yield f"expected delta {suite.delta}, got {row['delta']}"
+    if row["epsilon"] is not None and not row["epsilon"] <= suite.epsilon:
         yield f"expected at most epsilon {suite.epsilon:g}, got {row['epsilon']}"
+    yield from _wrong_records(manifest, row)
+
+
+def _wrong_records(manifest: Manifest, row: Row) -> Iterator[str]:
+    suite, challenge = manifest.suite, row["challenge"]
+    membership, training = row["membership"], row["training"]
+    if len(challenge) != 2 * suite.m:
+        yield f"expected {2 * suite.m} challenge records, got {len(challenge)}"
+    if not manifest.origin and (np.diff(challenge) <= 0).any():
+        yield "expected an ascending challenge: its order may tell members"
+    if membership is not None:
+        members = np.count_nonzero(membership)
+        if len(membership) != 2 * suite.m or members != suite.m:
+            yield f"expected {suite.m} members of {2 * suite.m}, got {members} of {len(membership)}"
+        if set(np.unique(membership)) - {0, 1}:
+            yield f"expected a membership of 0 and 1, got {np.unique(membership).tolist()}"
+    if training is not None:
+        if len(training) != suite.n - suite.m:
+            yield f"expected {suite.n - suite.m} training records, got {len(training)}"
+        if (np.diff(training) <= 0).any():
+            yield "expected ascending training records"
+    records = np.concatenate([challenge, [] if training is None else training]).astype(np.int64)
+    if twice := len(records) - len(np.unique(records)):
+        yield f"expected different records in challenge and training, got {twice} of them again"
+    limit = DATASETS[suite.dataset].num_records
+    if len(records) and (records.min() < 0 or records.max() >= limit):
+        yield f"expected records of {suite.dataset} below {limit}, got {records.min()} to {records.max()}"
 
 
 def _wrong_checkpoint(row: Row, path: Path) -> Iterator[str]:

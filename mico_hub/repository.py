@@ -13,6 +13,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -155,7 +156,10 @@ def versions_from(text: bytes, where: str) -> list[Version]:
         found = [Version(**values) for values in listed]
         if [version.number for version in found] != list(range(1, len(found) + 1)):
             raise ValueError("they are not numbered 1, 2, ...")
-    except (ValueError, TypeError) as error:
+        held = [pair for version in found for pair in version.suites.items()]
+        if not all(re.fullmatch(r"\w{1,40}", name) and re.fullmatch(r"[0-9a-f]{64}", digest) for name, digest in held):
+            raise ValueError("expected names of suites and their digests")
+    except (ValueError, TypeError, AttributeError) as error:
         raise FolderError(f"{where}: expected a list of versions: {error!r}") from error
     return found
 
@@ -165,8 +169,12 @@ def add_version(root: Path) -> None:
     known = versions(root)
     held = {manifest.suite.name: content_digest(root, manifest.suite.name) for manifest in suites_in(root)}
     if not known or known[-1].suites != held:
-        listed = [asdict(version) for version in (*known, Version(len(known) + 1, held))]
-        atomic_write(root / VERSIONS, (json.dumps(listed, indent=1, sort_keys=True) + "\n").encode())
+        atomic_write(root / VERSIONS, versions_json([*known, Version(len(known) + 1, held)]))
+
+
+def versions_json(listed: Sequence[Version]) -> bytes:
+    """The one form of `versions.json`."""
+    return (json.dumps([asdict(version) for version in listed], indent=1, sort_keys=True) + "\n").encode()
 
 
 def header(root: Path) -> str:

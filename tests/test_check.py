@@ -1,5 +1,6 @@
 """What would go online is what was built, and nothing else is in the folder."""
 
+import hashlib
 import json
 import shutil
 import struct
@@ -21,8 +22,12 @@ ROWS = "digits_hi/dev-00000-of-00001.parquet"
 
 
 def test_a_built_folder_may_be_published(published: Path) -> None:
-    paths = check(published)
-    assert paths == sorted(path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file())
+    digests = {
+        path.relative_to(published).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in published.rglob("*")
+        if path.is_file()
+    }
+    assert check(published) == digests
 
 
 def stray(root: Path) -> None:
@@ -93,6 +98,48 @@ def a_record_beyond(root: Path) -> None:
     rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
     rows[0]["challenge"] = [*rows[0]["challenge"][:-1], 1_797]
     write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+
+
+def value(column: str, content: object) -> Callable[[Path], None]:
+    def change(root: Path) -> None:
+        rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+        rows[0][column] = content
+        write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+
+    return change
+
+
+def other_labels(root: Path) -> None:
+    path = root / "digits_hi" / "train-00000-of-00001.parquet"
+    rows = read_rows(path, PUBLIC_SCHEMA)
+    rows[0]["membership"] = [77 * label for label in rows[0]["membership"]]
+    write_rows(rows, PUBLIC_SCHEMA, path)
+
+
+def training_reversed(root: Path) -> None:
+    path = root / "digits_hi" / "train-00000-of-00001.parquet"
+    rows = read_rows(path, PUBLIC_SCHEMA)
+    rows[0]["training"] = rows[0]["training"][::-1]
+    write_rows(rows, PUBLIC_SCHEMA, path)
+
+
+def space_in_versions(root: Path) -> None:
+    with (root / "versions.json").open("a") as file:
+        file.write(" ")
+
+
+def in_manifest(root: Path, name: str, content: object) -> None:
+    path = root / "digits_hi" / "suite.json"
+    values = json.loads(path.read_text()) | {name: content}
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
+def truth_in_the_manifest(root: Path) -> None:
+    in_manifest(root, "randomness", [0, 1, 1, 0])
+
+
+def note_in_the_manifest(root: Path) -> None:
+    in_manifest(root, "data_note", "01" * 200)
 
 
 def a_weight(root: Path) -> None:
@@ -180,7 +227,20 @@ def a_version(root: Path) -> None:
         (membership_in_dev, "dev/model_4: expected membership to be hidden in dev, and it is not"),
         (order_of_a_challenge, "dev/model_4: expected an ascending challenge"),
         (a_record_twice, "train/model_0: expected different records in challenge and training, got 1 of them again"),
-        (a_record_beyond, "expected records of digits below 1797, got 1797"),
+        (a_record_beyond, "expected records of digits below 1797, got "),
+        (value("delta", 624419.0), "expected delta 1e-05, got 624419.0"),
+        (value("epsilon", 9.9871), "expected one epsilon for all models, got 2"),
+        (value("epsilon", float("nan")), "expected at most epsilon 10, got nan"),
+        (value("accuracy", 0.90001), "expected an accuracy of 3 decimals, got 0.90001"),
+        (
+            value("checkpoint", "digits_hi/dev/model_5.safetensors"),
+            "expected the checkpoint's path to be digits_hi/dev",
+        ),
+        (other_labels, "expected a membership of 0 and 1, got"),
+        (training_reversed, "expected ascending training records"),
+        (space_in_versions, "versions.json: it is not as it would be written"),
+        (truth_in_the_manifest, "digits_hi/suite.json: expected a suite's manifest"),
+        (note_in_the_manifest, "digits_hi/suite.json: expected a suite's manifest"),
         (a_weight, "dev/model_4: expected a checkpoint with sha256"),
         (metadata_in_a_checkpoint, f"{CHECKPOINT} is not a checkpoint of 'digits_mlp'"),
         (tensor_in_a_checkpoint, f"{CHECKPOINT} is not a checkpoint of 'digits_mlp'"),

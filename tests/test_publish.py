@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 from loopback_hub import LoopbackHub, run_client
 
+from builders import hub
 from builders.build import build
+from builders.check import check
+from builders.hub import PublishError
+from builders.publish import plan
 from mico_hub.folder import SuiteFolder
+from mico_hub.training import train_suite
 
 ROOT = Path(__file__).parents[1]
 PUBLIC, TRUTH = "org/mico", "org/mico-truth"
@@ -143,10 +148,10 @@ class Workplace:
 @pytest.fixture
 def place(site: Site, trained: Path, published: Path, tmp_path: Path) -> Workplace:
     """With nothing online."""
-    hub = site.hub
-    for held in (hub.repositories, hub.storage, hub.requests, hub._moved, hub._planned):
+    served = site.hub
+    for held in (served.repositories, served.storage, served.requests, served._moved, served._planned):
         held.clear()
-    hub.read_only, hub.delay = False, 0
+    served.read_only, served.delay = False, 0
     folder = tmp_path / "work"
     shutil.copytree(published, folder / "mico")
     shutil.copytree(trained, folder / "suites")
@@ -279,28 +284,110 @@ def test_failures_in_passing_are_tried_again_and_others_reported(place: Workplac
 
 
 def test_no_truth_goes_where_it_could_be_seen(place: Workplace) -> None:
-    """However the names are given, and wherever they lead."""
-    same = refused(place.publish("--truth-repo", PUBLIC))
-    assert "the truth cannot go where the public files go" in same
+    """However the names are given, wherever they lead, and whatever is there already."""
+    assert "the truth cannot go where the public files go" in refused(place.publish("--truth-repo", PUBLIC))
     swapped = refused(place.run("publish.py", "mico", TRUTH, "--truth-repo", PUBLIC))
     assert "is the name of a repository for truth" in swapped
+    unusual = refused(place.publish("--truth-repo", "org/secrets"))
+    assert "org/secrets: expected the name of a new repository for truth to end in -truth" in unusual
     assert not place.hub.repositories
     place.hub.add("dataset", "org/open", {"README.md": b"# Anyone may read this"})
-    public = refused(place.publish("--truth-repo", "org/open"))
-    assert "org/open is not private: no truth goes there" in public
-    assert list(place.online("org/open")) == ["README.md"]
-    assert not place.online()
-    passed(place.publish("--truth-repo", "org/hidden"))
-    crossed = refused(place.run("publish.py", "mico", "org/hidden", "--truth-repo", "org/more"))
-    assert "org/hidden holds the truth of suites: nothing public goes there" in crossed
+    assert "org/open is not private: no truth goes there" in refused(place.publish("--truth-repo", "org/open"))
+    place.hub.add("dataset", "org/diary-truth", {"README.md": b"# Mine", "today.txt": b"rain"}, private=True)
+    assert "org/diary-truth is not a repository for truth" in refused(place.publish("--truth-repo", "org/diary-truth"))
+    place.hub.add("dataset", "org/later", {}, private=True)  # the dataset, to be made public: the names are swapped
+    assert "org/later is not a repository for truth" in refused(
+        place.run("publish.py", "mico", "org/fresh", "--truth-repo", "org/later")
+    )
+    assert {repo_id for _, repo_id in place.hub.repositories} == {"org/open", "org/diary-truth", "org/later"}
+    place.hub.add("dataset", "org/empty-truth", {}, private=True)
+    passed(place.publish("--truth-repo", "org/empty-truth"))
+    place.hub.rename("dataset", "org/empty-truth", "org/moved")
+    crossed = refused(place.run("publish.py", "mico", "org/moved", "--truth-repo", "org/more-truth"))
+    assert "org/moved holds the truth of suites, or has held it: nothing public goes there" in crossed
+    place.hub._moved["dataset", "org/alias-truth"] = PUBLIC
+    assert "org/mico: the truth cannot go where" in refused(place.publish("--truth-repo", "org/alias-truth"))
+    files = place.online("org/moved")
+    place.hub.add("dataset", "org/moved", {"README.md": b"# Emptied"})
+    assert "or has held it" in refused(place.run("publish.py", "mico", "org/moved", "--truth-repo", "org/more-truth"))
+    place.hub.add("dataset", "org/moved", files)
     place.hub.repositories["dataset", PUBLIC].private = True
     dataset = refused(place.run("publish.py", "mico", "org/fresh", "--truth-repo", PUBLIC))
     assert "org/mico holds a published dataset: no truth goes there" in dataset
-    place.hub.rename("dataset", "org/hidden", "org/moved")
-    renamed = refused(place.run("publish.py", "mico", "org/moved", "--truth-repo", "org/hidden"))
-    assert "org/moved" in renamed
-    for repo_id in (PUBLIC, "org/open", "org/fresh"):
-        assert not [path for path in place.online(repo_id) if "opening" in path or path.endswith("rows.parquet")]
+    for _, repo_id in place.hub.repositories:
+        truths = [path for path in place.online(repo_id) if "opening" in path or path.endswith("rows.parquet")]
+        assert bool(truths) == (repo_id == "org/moved")
+
+
+def test_what_is_online_already_is_not_overwritten_by_a_wrong_name(place: Workplace) -> None:
+    place.hub.add("dataset", "org/imagenet", {"README.md": b"# Images", "train.parquet": b"x"})
+    assert "org/imagenet holds something else, which would be deleted" in refused(
+        place.run("publish.py", "mico", "org/imagenet", "--dry-run")
+    )
+    assert "org/imagenet holds something else" in refused(place.run("publish.py", "mico", "org/imagenet"))
+    assert place.online("org/imagenet") == {"README.md": b"# Images", "train.parquet": b"x"}
+    assert set(place.hub.repositories) == {("dataset", "org/imagenet")}
+    place.hub.add("space", "org/mico_score", {"README.md": b"# Another", "other.py": b"x"})
+    assert "holds something else" in refused(place.run("publish_metric.py", "org/mico_score"))
+    passed(place.publish())
+    place.hub.add("dataset", PUBLIC, place.online() | {"digits_hi/notes.txt": b"by hand"})
+    dry = passed(place.publish("--dry-run"))
+    assert "org/mico: digits_hi/notes.txt would be deleted" in dry
+    assert "1 deleted" in passed(place.publish())
+
+
+def test_who_reads_while_a_suite_is_replaced_sees_the_old_one_whole(place: Workplace) -> None:
+    """Checkpoints have the same paths in all versions: replaced ones, rows and card change in one commit."""
+    passed(place.publish(batch=5))
+    before = place.commits()
+    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
+    suite = folder.manifest().suite
+    shutil.rmtree(folder.root)
+    train_suite(suite, folder.root)
+    build([folder.root], place.folder / "mico")
+    assert "org/mico@v2" in passed(place.publish(batch=5))
+    assert place.commits() == before + 1
+    assert place.online() == place.here()
+
+
+def test_what_was_checked_is_what_is_uploaded(place: Workplace) -> None:
+    """In this process, for a file to change after the checks."""
+    root = place.folder / "mico"
+    made = plan(root, check(root), place.folder / "suites")
+    assert all(isinstance(content.source, bytes) for path, content in made.public.items() if "model_" not in path)
+    path = root / "digits_hi" / "dev" / "model_4.safetensors"
+    shutil.copy(place.folder / "suites" / "digits_hi" / "private" / "rows.parquet", path)
+    with pytest.raises(PublishError, match="changed since they were checked") as raised:
+        hub._require_checked(made.public)
+    assert "digits_hi/dev/model_4.safetensors" in str(raised.value)
+    with pytest.raises(PublishError, match="has changed since it was checked"):
+        plan(root, {"README.md": "0" * 64}, place.folder / "suites")
+
+
+def test_a_tag_that_was_missed_is_made_and_a_wrong_one_is_named(place: Workplace) -> None:
+    place.hub.fail(r"POST /api/datasets/org/mico/tag/", 10, 500)
+    refused(place.publish())
+    assert place.online() == place.here()
+    place.hub._planned.clear()
+    old = place.online()
+    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
+    folder.manifest_path.write_bytes(replace(folder.manifest(), data_note="looked at again").to_json())
+    build([folder.root], place.folder / "mico")
+    passed(place.publish())
+    assert place.online(PUBLIC, "v1") == old
+    assert place.online(PUBLIC, "v2") == place.here()
+    place.hub.tag("dataset", PUBLIC, "v2", "v1")
+    assert "the tag v2 names" in refused(place.publish())
+
+
+def test_verification_sees_that_the_truth_has_become_public(place: Workplace) -> None:
+    passed(place.publish())
+    place.hub.add("dataset", TRUTH, place.online(TRUTH) | {"digits_old/rows.parquet": b"of an earlier suite"})
+    assert "are online byte for byte" in passed(place.publish("--verify"))
+    passed(place.publish())
+    assert "digits_old/rows.parquet" in place.online(TRUTH)
+    place.hub.repositories["dataset", TRUTH].private = False
+    assert "org/mico-truth is not private" in refused(place.publish("--verify"))
 
 
 def test_what_must_not_be_published_is_not(place: Workplace) -> None:

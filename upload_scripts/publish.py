@@ -21,7 +21,8 @@ from huggingface_hub import HfApi
 from builders import publish
 from builders.check import check
 from builders.hub import Content, PublishError, Repository, verify, xet_at_hand
-from mico_hub import repository, tables
+from mico_hub import repository as published
+from mico_hub import tables
 from mico_hub.folder import FolderError
 from mico_hub.messages import listed
 
@@ -41,7 +42,7 @@ def unofficial(root: Path) -> list[str]:
     """Suites on a base dataset that is not known to be the official one."""
     return [
         f"{manifest.suite.name}: {manifest.suite.dataset}: {manifest.data_note}"
-        for manifest in repository.suites_in(root)
+        for manifest in published.suites_in(root)
         if not manifest.data_official
     ]
 
@@ -50,6 +51,7 @@ def where_to(made: publish.Plan, options: argparse.Namespace, api: HfApi) -> str
     """A table of the files by repository and kind, and which of them are online."""
     pending = publish.pending(made, api, options.repository, options.truth_repo)
     lines = []
+    deleted = [f"{repo_id}: {path} would be deleted" for repo_id, (_, stale) in pending.items() for path in stale]
     for repo_id, contents in ((options.repository, made.public), (options.truth_repo, made.truth)):
         kinds: dict[str, list[str]] = {}
         for path in contents:
@@ -58,18 +60,21 @@ def where_to(made: publish.Plan, options: argparse.Namespace, api: HfApi) -> str
                 path
             )
         for kind, paths in kinds.items():
-            missing = pending[repo_id]
-            new = len(paths) if missing is None else len(missing & set(paths))
+            new = len(pending[repo_id][0] & set(paths))
             size = sum(contents[path].size() for path in paths)
             lines.append((repo_id, kind, f"{len(paths):,}", f"{size:,}", f"{new:,}"))
-    return tables.text(("repository", "files", "number", "bytes", "to upload"), lines)
+    table = tables.text(("repository", "files", "number", "bytes", "to upload"), lines)
+    return "\n".join([table, *deleted])
 
 
 def verify_all(made: publish.Plan, options: argparse.Namespace, api: HfApi) -> None:
     """Reads every byte that is online."""
     for repo_id, contents in ((options.repository, made.public), (options.truth_repo, made.truth)):
         if contents:
-            verify(Repository(api, repo_id, "dataset"), contents, contents, "main")
+            repository = Repository(api, repo_id, "dataset")
+            verify(repository, contents, contents, "main", others=repo_id == options.truth_repo)
+            if repo_id == options.truth_repo:
+                publish.require_private(repository)
             sys.stdout.write(f"{repo_id}: {len(contents):,} files, {_size(contents)}, are online byte for byte\n")
 
 
@@ -104,6 +109,9 @@ def run(options: argparse.Namespace) -> int:
     if code := check_leaks(options):
         sys.stdout.write("nothing was uploaded\n")
         return code
+    if check(options.folder) != paths:
+        raise PublishError(f"{options.folder} has changed while it was checked; nothing was uploaded")
+    publish.refuse(made, api, options.repository, options.truth_repo)
     if options.dry_run:
         sys.stdout.write(where_to(made, options, api) + f"\nand the tag {made.tag}; nothing was uploaded\n")
         return 0

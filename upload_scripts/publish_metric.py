@@ -30,6 +30,9 @@ def publish_metric(api: HfApi, repo_id: str) -> str:
         build_metric(folder, repo_id)
         contents = {path.name: Content(path, last=True) for path in sorted(folder.iterdir())}
         space = opened(api, repo_id, "space", private=False, space_sdk="gradio")
+        foreign = sorted(space.files().keys() - contents.keys() - {"app.py"})
+        if f"{METRIC}.py" not in space.files() and foreign:
+            raise PublishError(f"{space.id} holds something else, which would be deleted: {', '.join(foreign[:5])}")
         synced = sync(space, contents, "Publish the metric")
         verify(space, contents, contents, "main")
     return f"{space.id}: {len(synced.uploaded)} of {len(contents)} files uploaded, {synced.commits} commits; verified"
