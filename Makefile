@@ -3,13 +3,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint install
+.PHONY: demo test lint install benchmark
 
 demo: .venv/installed
 	$(BIN)/python upload_scripts/demo.py $(if $(RESUME),--resume)
 
 test: lint
 	$(BIN)/python -m pytest -n 2
+
+benchmark: .venv/installed
+	$(BIN)/python benchmarks/attacks.py
 
 lint: .venv/installed
 	$(BIN)/ruff check .

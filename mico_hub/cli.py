@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 import mico_hub
 from mico_hub import loading, report, scorecard, submission, tables
-from mico_hub.attacks import ATTACKS, TooFewShadowsError, attack
+from mico_hub.attacks import ATTACKS, Attack, TooFewShadowsError, find, own, prepare, to_predictions
+from mico_hub.attacks.own import AttackError
 from mico_hub.cache import atomic_write
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.commitments import CommitmentError, Opening
@@ -30,7 +31,7 @@ from mico_hub.suites import SPLITS, SUITES, UnknownSuiteError, tracks
 
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (
-    *(CheckpointError, DataError, FolderError, OriginalError, SettingError, SourceError, SubmissionError),
+    *(AttackError, CheckpointError, DataError, FolderError, OriginalError, SettingError, SourceError, SubmissionError),
     *(UnknownSuiteError, OSError),
 )
 EXIT_INTERRUPTED = 130
@@ -82,8 +83,18 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("attack", _attack, "runs a reference attack", "attack digits_hi --attack lira --out predictions")
     made.add_argument("suite", metavar="SUITE")
-    made.add_argument("--attack", choices=list(ATTACKS), default=list(ATTACKS)[-1], help="default: %(default)s")
-    made.add_argument("--out", type=Path, help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv")
+    made.add_argument(
+        "--attack",
+        default=list(ATTACKS)[-1],
+        metavar="NAME|FILE.py|all",
+        help=f"{', '.join(ATTACKS)}; a file with a function score(points); or all of them (default: %(default)s)",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; with all, below <out>/<attack>",
+    )
+    made.add_argument("--html", type=Path, help="writes a report there too, where the truth is public")
     with_suite(made, "train")
 
     made = command("score", _score, "scores predictions", "score predictions --suite digits_hi --html report.html")
@@ -184,21 +195,52 @@ def _fetch(options: argparse.Namespace) -> None:
 
 
 def _attack(options: argparse.Namespace) -> None:
+    chosen = _chosen(options.attack)
     targets = _rows(options.suite, options.source, options.split)
     shadows = None if options.split == "train" else _rows(options.suite, options.source, "train")
-    with _attacking(options):
-        predictions = attack(options.attack, targets, shadows, options.source)
     manifest = loading.load_manifest(targets[0], options.source)
-    by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
-    if options.out is not None:
-        written = submission.write(options.out, manifest.suite, options.split, by_model, models=list(by_model))
-        sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
-    if all(row["membership"] is not None for row in targets):
-        truth = {row["model_id"]: row["membership"] for row in targets}
-        result = _result(manifest, options.split, options.attack, truth, by_model, targets)
-        sys.stdout.write(scorecard.card(result) + "\n")
-    elif options.out is None:
+    known = all(row["membership"] is not None for row in targets)
+    truth = {row["model_id"]: row["membership"] for row in targets} if known else {}
+    results, few = [], dict[str, list[str]]()
+    with _attacking(options):
+        prepared = prepare(chosen, targets, shadows, options.source)
+        for attack in tqdm(chosen, desc="attacks", disable=len(chosen) == 1, leave=False):
+            predictions = to_predictions(prepared.scores(attack))
+            few.setdefault(prepared.few(attack), []).append(attack.name)
+            by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
+            if options.out is not None:
+                out = options.out if len(chosen) == 1 else options.out / attack.name
+                written = submission.write(out, manifest.suite, options.split, by_model, models=list(by_model))
+                sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
+            if known:
+                results.append(_result(manifest, options.split, attack.title, truth, by_model, targets))
+    if len(results) == 1:
+        sys.stdout.write(scorecard.card(results[0]) + "\n")
+    elif results:
+        sys.stdout.write(scorecard.comparison(results) + "\n")
+    for what, names in few.items():
+        if what:
+            sys.stdout.write(f"{', '.join(names)}: {what}\n")
+    if not results and options.out is None:
         sys.stdout.write(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions\n")
+    if options.html is not None:
+        if not results:
+            raise SourceError(
+                f"the membership of {options.split} is hidden: `mico-hub score` makes a report with --truth"
+            )
+        report.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
+
+
+def _chosen(name: str) -> list[Attack]:
+    """The attacks that a user names."""
+    if name == "all":
+        return list(ATTACKS.values())
+    if name.endswith(".py"):
+        return [own.load(Path(name))]
+    try:
+        return [find(name)]
+    except ValueError as error:
+        raise AttackError(f"{error}, all, or a file NAME.py") from error
 
 
 def _score(options: argparse.Namespace) -> None:

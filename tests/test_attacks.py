@@ -1,76 +1,265 @@
+import itertools
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from numpy.typing import ArrayLike
 from scipy.stats import norm, rankdata
 
 import mico_hub
-from mico_hub.attacks import ATTACKS, to_predictions
-from mico_hub.attacks.base import Points
-from mico_hub.attacks.lira import normal, score
+from mico_hub import signals
+from mico_hub.attacks import ATTACKS, calibrated, classifier, lira, prepare, rmia, to_predictions
+from mico_hub.attacks.base import Points, Population, Seen, TooFewShadowsError
 from mico_hub.folder import SuiteFolder
+from mico_hub.models import initialise
 from mico_hub.repository import public_rows
 from mico_hub.scoring import mico_score
 
 
-def points(target: list[float], inside: list[list[float]], outside: list[list[float]]) -> Points:
+def points(
+    target: ArrayLike,
+    inside: ArrayLike,
+    outside: ArrayLike,
+    signal: str = "margin",
+    population: Population | None = None,
+) -> Points:
     """One record a column; `inside` and `outside` hold the shadow models' values."""
-    shadows = np.array(inside + outside, dtype=float)
-    member = np.array([[True] * len(target)] * len(inside) + [[False] * len(target)] * len(outside))
-    return Points(np.array(target, dtype=float), shadows, member)
+    given_in, given_out = (np.array(values, dtype=float) for values in (inside, outside))
+    member = np.concatenate([np.ones(given_in.shape, dtype=bool), np.zeros(given_out.shape, dtype=bool)])
+    seen = Seen(np.array(target, dtype=float), np.concatenate([given_in, given_out]))
+    return Points({signal: seen}, member)
+
+
+def drawn(seed: int = 0, models: int = 20, records: int = 50, few: bool = True) -> Points:
+    """Random signals, lower losses for members; with `few`, records that all, no, one, all but one model has."""
+    rng = np.random.default_rng(seed)
+    member = rng.random((models, records)) < 0.6
+    if few:
+        member[:, 0], member[:, 1] = True, False
+        member[:, 2], member[:, 3] = np.arange(models) == 3, np.arange(models) != 5
+    p = 1 / (1 + np.exp(-rng.normal(size=(models, records)) - member))
+    target = 1 / (1 + np.exp(-rng.normal(size=records)))
+    values = {
+        "loss": Seen(-np.log(target), -np.log(p)),
+        "margin": Seen(np.log(target / (1 - target)), np.log(p / (1 - p))),
+        "modified_entropy": Seen(-np.log(target) * (1 - target), -np.log(p) * (1 - p)),
+        "gradient_norm": Seen(1 - target, 1 - p),
+    }
+    of_population = rng.random((models, 30)) < 0.6
+    z = 1 / (1 + np.exp(-rng.normal(size=(models, 30)) - of_population))
+    z_target = 1 / (1 + np.exp(-rng.normal(size=30)))
+    return Points(values, member, Population({"loss": Seen(-np.log(z_target), -np.log(z))}, of_population))
 
 
 def test_lira_meets_the_numbers_of_a_worked_example() -> None:
-    """IN 2, 3, 4, OUT -1, 1, phi 2.5: log N(2.5; 3, 1) - log N(2.5; 0, 2), ddof 1."""
-    got = score(points([2.5], [[2], [3], [4]], [[-1], [1]]))
-    # The third IN model pads the OUT side's column, so each side is fitted on its own values alone.
-    assert got == pytest.approx([1.78407], abs=1e-5)
+    """IN 2, 3, 4, OUT -1, 1, phi 2.5, ddof 1; offline the paper's score is Phi of ours."""
+    worked = points([2.5], [[2], [3], [4]], [[-1], [1]])
+    assert lira.online(worked) == pytest.approx([1.78407], abs=1e-5)
+    assert norm.cdf(lira.offline(worked)) == pytest.approx([0.96145], abs=1e-5)
 
 
-def naive_lira(given: Points) -> list[float]:
-    scores = []
-    for column in range(len(given.target)):
-        inside = given.shadows[given.member[:, column], column]
-        outside = given.shadows[~given.member[:, column], column]
-        scores.append(
-            norm.logpdf(given.target[column], inside.mean(), inside.std(ddof=1))
-            - norm.logpdf(given.target[column], outside.mean(), outside.std(ddof=1))
-        )
-    return scores
+def test_a_fixed_variance_is_pooled_within_records() -> None:
+    """Records {10, 12} and {0, 2}: 1.414, and not the 5.099 of everything."""
+    values = np.array([[10.0, 0.0], [12.0, 2.0]])
+    assert np.sqrt(lira.pooled_variance(values, np.ones((2, 2), dtype=bool))) == pytest.approx(1.414, abs=1e-3)
+    given_points = points([11, 3], [[10, 0], [12, 2]], [[9, 1], [11, 5]])
+    sides = [norm.logpdf([11, 3], mean, np.sqrt(variance)) for mean, variance in (([11, 1], 2), ([10, 3], 5))]
+    assert lira.fixed_variance(given_points) == pytest.approx(sides[0] - sides[1])
+
+
+def sides(given: Points, signal: str, column: int) -> tuple[np.ndarray, np.ndarray]:
+    values, member = given.signals[signal].shadows[:, column], given.member[:, column]
+    return values[member], values[~member]
 
 
 def test_lira_is_the_naive_one_on_random_data() -> None:
-    rng = np.random.default_rng(0)
-    member = rng.random((20, 50)) < 0.5
-    given_points = Points(rng.normal(size=50), rng.normal(size=(20, 50)) + member, member)
-    assert score(given_points) == pytest.approx(naive_lira(given_points))
+    given_points = drawn(few=False)
+    target = given_points.signals["margin"].target
+    expected, above = [], []
+    for column, phi in enumerate(target):
+        inside, outside = sides(given_points, "margin", column)
+        outside_pdf = norm.logpdf(phi, outside.mean(), outside.std(ddof=1))
+        expected.append(norm.logpdf(phi, inside.mean(), inside.std(ddof=1)) - outside_pdf)
+        above.append((phi - outside.mean()) / outside.std(ddof=1))
+    assert lira.online(given_points) == pytest.approx(expected)
+    assert lira.offline(given_points) == pytest.approx(above)
 
 
-def test_records_with_few_models_on_a_side_are_completed_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    rng = np.random.default_rng(0)
-    member = rng.random((10, 6)) < 0.5
-    member[:, 0] = True  # never OUT
-    member[:, 1] = False  # never IN
-    member[:, 2] = [True] + [False] * 9  # IN once
-    values = rng.normal(size=(10, 6))
-    result = score(Points(rng.normal(size=6), values, member))
-    assert np.isfinite(result).all()
-    assert "3 of 6 records have fewer than 2 IN or OUT models" in caplog.text
-    means, variances = normal(values, member)
+def test_records_with_few_models_on_a_side_are_completed() -> None:
+    given_points = drawn(models=10, records=6)
+    values, member = given_points.signals["margin"].shadows, given_points.member
+    assert np.isfinite(lira.online(given_points)).all()
+    means, variances = lira.normal(values, member)
     assert means[1] == pytest.approx(values[member].mean())
-    assert means[2] == pytest.approx(values[0, 2])
+    assert means[2] == pytest.approx(values[3, 2])
     assert variances[1] == variances[2]
     residuals = [values[member[:, c], c] - values[member[:, c], c].mean() for c in range(6) if member[:, c].sum() > 1]
     pooled = sum((part**2).sum() for part in residuals) / sum(len(part) - 1 for part in residuals)
     assert variances[2] == pytest.approx(pooled)
 
 
-def test_without_shadow_models_lira_says_so() -> None:
-    with pytest.raises(ValueError, match="expected shadow models to fit"):
-        score(points([1.0], [[1.0]], [[0.0]]))
+def test_the_calibrated_scores_meet_the_numbers_of_a_worked_example() -> None:
+    """IN 2, 3, 4, OUT -1, 1, s 2.5; and with at most one OUT model, where IN stands for OUT and counts twice."""
+    formulas = calibrated.midpoint, calibrated.inside, calibrated.standardised
+    for outside, expected in (([[-1], [1]], [1.0, -0.5, 0.36391]), ([[7]], [-0.5, -0.5, -0.55902])):
+        worked = points([2.5], [[2], [3], [4]], outside)
+        seen = worked.signals["margin"]
+        got = [formula(seen.target, seen.shadows, worked.member)[0] for formula in formulas]
+        assert got == pytest.approx(expected, abs=1e-5)
+    worked = points([2.5], [[2], [3], [4]], [[-1], [1]])
+    seen = worked.signals["margin"]
+    assert calibrated.difficulty(seen.target, seen.shadows, worked.member) == pytest.approx([2.5])
+
+
+def test_calibrated_scores_are_the_naive_ones_on_random_data() -> None:
+    """Also where there are few or no models on a side."""
+    given_points = drawn()
+    for probability in (False, True):
+        of = "probability" if probability else "loss"
+        seen = given_points.signals["loss"]
+        target, shadows = (
+            (np.exp(-seen.target), np.exp(-seen.shadows)) if probability else (-seen.target, -seen.shadows)
+        )
+        expected: dict[str, list[float]] = {name: [] for name in ("midpoint", "in", "standardised")}
+        differences = []
+        for column, s in enumerate(target):
+            member = given_points.member[:, column]
+            inside, outside = shadows[member, column], shadows[~member, column]
+            differences.append(s - (outside if len(outside) else inside).mean())
+            if len(outside) < 2 and len(inside):
+                outside = inside
+            if not len(inside):
+                inside = outside
+            together = np.concatenate([inside, outside])
+            expected["midpoint"].append(s - (inside.mean() + outside.mean()) / 2)
+            expected["in"].append(s - inside.mean())
+            expected["standardised"].append((s - together.mean()) / together.std(ddof=1))
+        for name, values in expected.items():
+            assert ATTACKS[f"{name}_{of}"].score(given_points) == pytest.approx(values), (name, of)
+        assert ATTACKS["reference" if probability else "difficulty"].score(given_points) == pytest.approx(differences)
+
+
+def test_rmia_meets_the_numbers_of_a_worked_example() -> None:
+    """a = 0.3: x with target 0.9 and OUT mean 0.5 against three records of the population."""
+    expected = rmia.expected_offline(np.array([[0.4], [0.6]]), np.zeros((2, 1), dtype=bool))
+    assert 0.9 / expected == pytest.approx([1.3333], abs=1e-4)
+    means = np.array([[0.8, 0.4, 0.5]])
+    of_population = np.array([0.8, 0.6, 0.3]) / rmia.expected_offline(means, np.zeros((1, 3), dtype=bool))
+    assert of_population == pytest.approx([0.91954, 0.98361, 0.44444], abs=1e-5)
+    assert rmia.shares(np.array([1.3333]), of_population, gamma=1) == pytest.approx([1])
+    assert rmia.shares(np.array([1.3333]), of_population, gamma=2) == pytest.approx([1 / 3])
+    five_in = np.array([[0.9]] * 5 + [[0.3]])
+    member = np.array([[True]] * 5 + [[False]])
+    assert rmia.expected_online(five_in, member) == pytest.approx([0.6])  # and not the 0.8 of the mean over models
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_rmia_is_the_naive_one_on_random_data(online: bool) -> None:
+    given_points = drawn()
+    assert given_points.population is not None
+
+    def ratios(seen: Seen, member: np.ndarray) -> list[float]:
+        found = []
+        for column, loss_of_target in enumerate(seen.target):
+            p, inside = np.exp(-seen.shadows[:, column]), member[:, column]
+            out = p[~inside].mean() if (~inside).any() else p.mean()
+            within = p[inside].mean() if inside.any() else out
+            expected = (within + out) / 2 if online else (1.3 * out + 0.7) / 2
+            found.append(np.exp(-loss_of_target) / expected)
+        return found
+
+    of_points = ratios(given_points.signals["loss"], given_points.member)
+    of_population = ratios(given_points.population.signals["loss"], given_points.population.member)
+    expected = [np.mean([x / z >= 1 for z in of_population]) for x in of_points]
+    assert ATTACKS["rmia" if online else "rmia_offline"].score(given_points) == pytest.approx(expected)
+
+
+def test_the_classifier_compares_no_shadow_model_with_itself() -> None:
+    given_points = drawn(models=6, records=8, few=False)
+    values, member = given_points.signals["loss"].shadows, given_points.member
+    features = classifier._of_shadows(given_points, "loss")
+    for s, p in itertools.product(range(6), range(8)):
+        for feature, side in ((features[1], member), (features[2], ~member)):
+            others = [values[other, p] for other in range(6) if other != s and side[other, p]]
+            usual = np.mean(others) if others else values[side].mean()
+            assert feature[s, p] == pytest.approx(values[s, p] - usual)
+
+
+def test_the_classifier_learns_what_membership_looks_like() -> None:
+    scores, labels = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        given_points = drawn(seed)
+        members = rng.random(50) < 0.5
+        for name, seen in given_points.signals.items():
+            shift = {"loss": -1.0, "modified_entropy": -1.0, "margin": 1.0, "gradient_norm": 0.0}[name]
+            seen.target[members] += shift
+        scores.append(classifier.score(given_points))
+        labels.append(members)
+    assert mico_score(np.concatenate(labels), np.concatenate(to_predictions(scores)))["AUC"] > 0.65
+
+
+def test_thresholds_use_the_target_alone() -> None:
+    given_points = drawn()
+    for name, signal in (("loss", "loss"), ("entropy", "modified_entropy"), ("gradient_norm", "gradient_norm")):
+        assert ATTACKS[name].score(given_points) == pytest.approx(-given_points.signals[signal].target)
+        assert not ATTACKS[name].shadows
+    assert [name for name, attack in ATTACKS.items() if attack.white_box] == ["gradient_norm"]
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_scores_records_that_few_models_have_or_lack(name: str) -> None:
+    """Members of all, of none, of one, of all but one: a finite score for each, and the registry says what is done."""
+    attack = ATTACKS[name]
+    scores = attack.score(drawn())
+    assert scores.shape == (50,)
+    assert np.isfinite(scores).all()
+    assert bool(attack.few) == attack.shadows
+    assert attack.name == name
+    assert set(attack.signals) <= set(signals.SIGNALS)
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.shadows])
+def test_without_shadow_models_an_attack_says_so(name: str) -> None:
+    none = np.empty((0, 3))
+    seen = {signal: Seen(np.ones(3), none) for signal in ATTACKS[name].signals}
+    of_population = Population(seen, none.astype(bool))
+    with pytest.raises(TooFewShadowsError, match="expected"):
+        ATTACKS[name].score(Points(seen, none.astype(bool), of_population))
+
+
+def test_modified_entropy_is_the_formula_in_many_digits() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0, -1.0], [0.0, 0.0, 0.0, 0.0], [9.0, 1.0, -3.0, 2.0], [-40.0, 60.0, 0.0, 0.0]])
+    labels = torch.tensor([1, 3, 0, 1])
+    for row, label, got in zip(logits.tolist(), labels.tolist(), signals.modified_entropy(logits, labels), strict=True):
+        with mpmath.workdps(60):
+            total = mpmath.fsum(mpmath.exp(z) for z in row)
+            p = [mpmath.exp(z) / total for z in row]
+            terms = [p[k] * mpmath.log(1 - p[k]) for k in range(4) if k != label]
+            expected = -(1 - p[label]) * mpmath.log(p[label]) - mpmath.fsum(terms)
+        assert got.item() == pytest.approx(float(expected), rel=1e-9, abs=1e-12)
+    wrong = signals.modified_entropy(torch.tensor([[0.0, 500.0]]), torch.tensor([0]))
+    assert np.isfinite(wrong.item())
+    assert wrong.item() > 100
+
+
+@pytest.mark.parametrize("name", ["digits_mlp", "cnn"])
+def test_gradient_norms_are_those_of_a_loop(name: str) -> None:
+    network = initialise(name, bytes(16)).eval()
+    shape = {"digits_mlp": (64,), "cnn": (3, 32, 32)}[name]
+    inputs, labels = torch.rand(5, *shape), torch.tensor([1, 0, 3, 9, 2])
+    got = signals.gradient_norms(network, inputs, labels)
+    for record in range(5):
+        network.zero_grad()
+        output = network(inputs[record : record + 1])
+        torch.autograd.backward(torch.nn.functional.cross_entropy(output, labels[record : record + 1]))
+        squares = [part.grad.square().sum() for part in network.parameters() if part.grad is not None]
+        assert got[record].item() == pytest.approx(torch.stack(squares).sum().sqrt().item(), rel=1e-4)
 
 
 @given(st.lists(arrays(float, st.integers(1, 8), elements=st.floats(-1e300, 1e300)), min_size=1, max_size=4))
@@ -118,6 +307,26 @@ def test_hidden_models_cannot_be_shadows(trained: Path, published: Path) -> None
         mico_hub.attack("lira", rows, None, str(published))
 
 
+def test_what_is_done_with_few_models_is_counted_and_said_once(
+    trained: Path, published: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of four train models: each target has three shadows, so a record has at most one model on some side."""
+    rows = public_rows(SuiteFolder(trained / "digits_inf"))["train"]
+    mico_hub.attack("lira", rows, None, str(published))
+    said = [line for line in caplog.messages if line.startswith("lira:")]
+    assert said == ["lira: 800 of 800 records have fewer than 2 IN or OUT models: " + ATTACKS["lira"].few]
+
+
+def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, published: Path) -> None:
+    rows = public_rows(SuiteFolder(trained / "digits_hi"))
+    chosen = list(ATTACKS.values())
+    prepared = prepare(chosen, rows["dev"], rows["train"], str(published))
+    for attack in chosen:
+        together = to_predictions(prepared.scores(attack))
+        alone = mico_hub.attack(attack, rows["dev"], rows["train"], str(published))
+        assert all((a == b).all() for a, b in zip(together, alone, strict=True)), attack.name
+
+
 def test_an_unknown_attack_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match="unknown attack 'lire'; there are: loss, lira"):
+    with pytest.raises(ValueError, match="unknown attack 'lire'; there are: loss, entropy"):
         mico_hub.attack("lire", [])

@@ -10,6 +10,7 @@ import pytest
 
 import mico_hub
 from mico_hub import cli, submission
+from mico_hub.attacks import ATTACKS
 from mico_hub.folder import SuiteFolder
 from mico_hub.suites import SUITES
 
@@ -59,7 +60,7 @@ def test_attack_writes_what_score_reads(
     assert "TPR at FPR < 0.1 " in scored
     assert (work / "s.json").exists()
     if split == "train":
-        assert attacked.endswith(scored)
+        assert scored in attacked
 
 
 @pytest.mark.usefixtures("work")
@@ -193,3 +194,65 @@ def test_audit_sets_bound_and_estimates_beside_the_claim(
     assert out.count("no bound") == 2
     assert "fixed on the train models" in out
     assert run(capsys, "audit", "digits_hi", "--truth", str(work))[0] == 2
+
+
+def test_all_attacks_are_a_ladder(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "attack", "digits_inf", "--attack", "all", "--html", "report.html", "--out", "all")
+    assert code == 0, err
+    for attack in ATTACKS.values():
+        assert re.search(rf"^[\d-]+ +{re.escape(attack.title)} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title
+        assert (work / "all" / attack.name / "digits" / "digits_inf" / "train" / "model_0" / "prediction.csv").is_file()
+    assert "lira_offline, lira_fixed, lira: " in out
+    assert "records have fewer than 2 IN or OUT models" in out
+    page = (work / "report.html").read_text()
+    assert all(attack.title in page for attack in ATTACKS.values())
+
+
+OWN = """
+SIGNALS = ("loss", "margin")
+
+def score(points):
+    margin = points.signals["margin"]
+    return margin.target - margin.shadows.mean(axis=0)
+"""
+
+
+def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "mine.py").write_text(OWN)
+    code, out, err = run(capsys, "attack", "digits_inf", "--attack", "mine.py", "--out", "mine")
+    assert code == 0, err
+    assert "TPR at FPR < 0.1" in out
+    assert "mine: 800 of 800 records have fewer than 2 IN or OUT models: whatever the file does" in out
+    code, scored, _ = run(capsys, "score", "mine", "--suite", "digits_inf")
+    assert code == 0
+    assert scored.splitlines()[0] in out
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("def score(points)", "mine.py cannot be run: SyntaxError"),
+        ("import nothing_of_that_name", "mine.py cannot be run: ModuleNotFoundError"),
+        ("SIGNALS = ('los',)", "expected a function score(points); expected SIGNALS to be some of loss, margin"),
+        ("SIGNALS = 'loss'\ndef score(points): pass", "expected SIGNALS to be some of"),
+        ("def score(points): return [1.0]", "expected score(points) to give 200 finite numbers, got shape (1,)"),
+        ("def score(points): return points.signals['margin'].target * float('nan')", "200 of them not finite"),
+        ("def score(points): return points.signals['loss'].target", "score(points) failed: KeyError: 'loss'"),
+    ],
+)
+def test_what_is_wrong_with_an_attack_of_ones_own_is_said(
+    work: Path, capsys: pytest.CaptureFixture[str], text: str, problem: str
+) -> None:
+    (work / "mine.py").write_text(text)
+    code, _, err = run(capsys, "attack", "digits_inf", "--attack", "mine.py")
+    assert code == 2
+    assert problem in err
+
+
+def test_an_attack_that_there_is_not_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "attack", "digits_inf", "--attack", "lire")
+    assert code == 2
+    assert "unknown attack 'lire'; there are: loss, entropy," in err
+    code, _, err = run(capsys, "attack", "digits_inf", "--attack", "none.py")
+    assert code == 2
+    assert "no file none.py" in err

@@ -261,7 +261,7 @@ def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
         given = [Assignment(used, draw(len(data), used.n, used.m), Keys.draw(), noise) for _ in range(30)]
         trained = train_models(given, data, Runtime(stack=30))
         scores = [
-            -signals.SIGNALS["loss"](network(data.inputs(each.split.challenge)), data.labels[each.split.challenge])
+            -signals.loss(network(data.inputs(each.split.challenge)), data.labels[each.split.challenge])
             for each, network in zip(given, trained, strict=True)
         ]
         membership = np.concatenate([each.split.membership for each in given])

@@ -1,6 +1,8 @@
 """Reference attacks, one a file, and how they are run on a suite."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -8,24 +10,38 @@ import numpy as np
 import numpy.typing as npt
 
 from mico_hub import signals
-from mico_hub.attacks import lira, loss
-from mico_hub.attacks.base import Attack, FloatArray, Points, TooFewShadowsError
+from mico_hub.attacks import calibrated, classifier, entropy, gradient_norm, lira, loss, rmia
+from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, Population, Seen, TooFewShadowsError
 from mico_hub.loading import load_data
 from mico_hub.splits import Indices
 
-ATTACKS: Mapping[str, Attack] = MappingProxyType({attack.name: attack for attack in (loss.ATTACK, lira.ATTACK)})
-"""Name -> attack, weakest first."""
+ATTACKS: Mapping[str, Attack] = MappingProxyType(
+    {
+        attack.name: attack
+        for attack in (
+            *(loss.ATTACK, entropy.ATTACK, gradient_norm.ATTACK),
+            *(calibrated.DIFFICULTY, calibrated.REFERENCE, *calibrated.WINNERS),
+            *(classifier.ATTACK, rmia.OFFLINE, rmia.ONLINE),
+            *(lira.OFFLINE, lira.FIXED, lira.ONLINE),
+        )
+    }
+)
+"""Name -> attack, weakest first as far as is known beforehand."""
+
+POPULATION = 2_000  # records, for attacks that ask for some
+
+logger = logging.getLogger("mico_hub")
 
 Row = Mapping[str, Any]
 
 
 def attack(
-    name: str, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
+    name: str | Attack, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
 ) -> list[FloatArray]:
-    """Attacks models with a reference attack.
+    """Attacks models with a reference attack, or with one of your own.
 
     Args:
-        name: A key of `ATTACKS`.
+        name: A key of `ATTACKS`, or an attack.
         targets: Rows of the models to attack.
         shadows: Rows of models whose training records are known, usually the suite's `train` split. None: the targets
             themselves, each attacked with the others (leave one model out), so their membership must be known.
@@ -42,37 +58,119 @@ def attack(
 
 
 def attack_scores(
-    name: str, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
+    name: str | Attack, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
 ) -> list[FloatArray]:
     """As `attack`, but the scores themselves: (2m,) for each target on any scale, from it and its shadows alone."""
+    chosen = find(name)
+    prepared = prepare([chosen], targets, shadows, source)
+    if few := prepared.few(chosen):
+        logger.warning("%s: %s", chosen.name, few)
+    return prepared.scores(chosen)
+
+
+def find(name: str | Attack) -> Attack:
+    """The attack of that name.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if isinstance(name, Attack):
+        return name
     if name not in ATTACKS:
         raise ValueError(f"unknown attack {name!r}; there are: {', '.join(ATTACKS)}")
-    chosen = ATTACKS[name]
+    return ATTACKS[name]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Targets, shadow models and their signals: computed once, for any number of attacks."""
+
+    columns: Sequence[Indices]  # for each target where its challenge records are, (2m,), among R records
+    population: Indices  # where those of the population are, (Z,)
+    targets: Mapping[str, FloatArray]  # signal -> (T, R)
+    shadows: Mapping[str, FloatArray]  # signal -> (S, R)
+    member: Chosen  # (S, R)
+    leave_out: bool  # whether the targets are the shadow models, each attacked with the others
+
+    def points(self, target: int, chosen: Attack) -> Points:
+        """What an attack is given of a target."""
+        used = np.full(len(self.member), bool(chosen.shadows))
+        if self.leave_out and chosen.shadows:
+            used[target] = False
+
+        def seen(at: Indices) -> dict[str, Seen]:
+            return {
+                name: Seen(self.targets[name][target, at], self.shadows[name][:, at][used]) for name in chosen.signals
+            }
+
+        at, of_population = self.columns[target], self.population
+        population = Population(seen(of_population), self.member[:, of_population][used]) if chosen.population else None
+        return Points(seen(at), self.member[:, at][used], population)
+
+    def scores(self, chosen: Attack) -> list[FloatArray]:
+        """(2m,) for each target."""
+        return [
+            np.asarray(chosen.score(self.points(target, chosen)), dtype=np.float64)
+            for target in range(len(self.columns))
+        ]
+
+    def few(self, chosen: Attack) -> str:
+        """How many records have few IN or OUT models, and what the attack does then; empty where it is none."""
+        if not chosen.shadows:
+            return ""
+        few = total = 0
+        for target in range(len(self.columns)):
+            member = self.points(target, chosen).member
+            inside = member.sum(axis=0)
+            few += int((np.minimum(inside, len(member) - inside) < FEWEST).sum())
+            total += member.shape[1]
+        return f"{few:,} of {total:,} records have fewer than {FEWEST} IN or OUT models: {chosen.few}" if few else ""
+
+
+def prepare(
+    chosen: Sequence[Attack],
+    targets: Iterable[Row],
+    shadows: Iterable[Row] | None = None,
+    source: str | None = None,
+) -> Prepared:
+    """Brings together all that some attacks need; arguments as of `attack`.
+
+    Raises:
+        ValueError: As `attack`.
+    """
     rows = list(targets)
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
-    others = _shadow_rows(rows if shadows is None else list(shadows)) if chosen.shadows else []
-    records = np.unique(np.concatenate([_indices(row["challenge"]) for row in rows]))
-    column = np.full(records.max() + 1, -1)
-    column[records] = np.arange(len(records))
-
+    leave_out = shadows is None
+    others: list[Row] = []
+    if any(each.shadows for each in chosen):
+        others = _shadow_rows(rows if shadows is None else list(shadows))
     data = load_data(rows[0], source)
-    of_targets = signals.compute(rows, records, data, source)[chosen.signal].astype(np.float64)
-    reuse = shadows is None
-    if not others:
-        of_shadows = np.empty((0, len(records)))
-    elif reuse:
-        of_shadows = of_targets
-    else:
-        of_shadows = signals.compute(others, records, data, source)[chosen.signal].astype(np.float64)
-    member = np.array([np.isin(records, _trained_on(row)) for row in others], dtype=bool).reshape(-1, len(records))
+    population = public_population(len(data)) if any(each.population for each in chosen) else _indices([])
+    records = np.unique(np.concatenate([population, *(_indices(row["challenge"]) for row in rows)]))
+    names = [name for name in signals.SIGNALS if any(name in each.signals for each in chosen)]
 
-    scores = []
-    for position, row in enumerate(rows):
-        at = column[_indices(row["challenge"])]
-        used = np.array([not reuse or other != position for other in range(len(others))], dtype=bool)
-        scores.append(chosen.score(Points(of_targets[position, at], of_shadows[used][:, at], member[used][:, at])))
-    return scores
+    def of(models: Sequence[Row]) -> dict[str, FloatArray]:
+        if not models:
+            return {name: np.empty((0, len(records))) for name in names}
+        computed = signals.compute(models, records, data, source, names)
+        return {name: values.astype(np.float64) for name, values in computed.items()}
+
+    of_targets = of(rows)
+    return Prepared(
+        columns=[np.searchsorted(records, _indices(row["challenge"])) for row in rows],
+        population=np.searchsorted(records, population),
+        targets=of_targets,
+        shadows=of_targets if leave_out and others else of(others),
+        member=np.array([np.isin(records, _trained_on(row)) for row in others], dtype=bool).reshape(-1, len(records)),
+        leave_out=leave_out and bool(others),
+    )
+
+
+def public_population(num_records: int) -> Indices:
+    """The records of the population that all attacks take: at most `POPULATION`, the same each time, ascending."""
+    size = min(POPULATION, num_records)
+    return np.sort(np.random.default_rng(0).choice(num_records, size, replace=False))
 
 
 def to_predictions(scores: Sequence[npt.ArrayLike]) -> list[FloatArray]:
@@ -114,4 +212,15 @@ def _shadow_rows(rows: list[Row]) -> list[Row]:
     return rows
 
 
-__all__ = ["ATTACKS", "Attack", "Points", "TooFewShadowsError", "attack", "attack_scores", "to_predictions"]
+__all__ = [
+    "ATTACKS",
+    "Attack",
+    "Points",
+    "Prepared",
+    "TooFewShadowsError",
+    "attack",
+    "attack_scores",
+    "find",
+    "prepare",
+    "to_predictions",
+]

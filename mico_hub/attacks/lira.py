@@ -1,40 +1,64 @@
-"""LiRA, online: how much likelier is the target's margin if the record was a member than if it was not?
+"""LiRA: how much likelier is the target's margin if the record was a member than if it was not?
 
 For each record, a normal distribution is fitted to the margins of the shadow models that were trained on it (IN), and
-one to those of the others (OUT); the score is log N(phi; mu_in, s_in) - log N(phi; mu_out, s_out).
+one to those of the others (OUT).
+
+    online            log N(phi; mu_in, s_in) - log N(phi; mu_out, s_out)
+    offline           (phi - mu_out) / s_out, one-sided; the paper's score is Phi of it, which orders points alike
+    fixed variance    online, with one s_in and one s_out for all records of the target, pooled within records
+
+The paper's code differs from the paper: its offline score is two-sided, its means are medians, and its fixed variance
+is over everything, so that differences between records count as variance. Here it is as in the paper.
 
 A record with fewer than two IN or OUT models has no variance of its own on that side; it gets the one pooled within
 the records of the target's challenge, and where it has none at all on that side, the mean of all records there.
 """
 
-import logging
-
 import numpy as np
-import numpy.typing as npt
 
-from mico_hub.attacks.base import Attack, FloatArray, Points, TooFewShadowsError
-
-FEWEST = 2  # shadow models on a side for a variance of its own
-
-logger = logging.getLogger("mico_hub")
+from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, TooFewShadowsError
 
 
-def score(points: Points) -> FloatArray:
+def online(points: Points) -> FloatArray:
     """The log-likelihood ratio, (P,). Source: Carlini et al. 2022, algorithm 1.
 
     Raises:
         TooFewShadowsError: Over all points together there are fewer than two IN or fewer than two OUT values more than
             records.
     """
-    few = (np.minimum(points.member.sum(axis=0), (~points.member).sum(axis=0)) < FEWEST).sum()
-    if few:
-        logger.warning("lira: %d of %d records have fewer than %d IN or OUT models", few, len(points.target), FEWEST)
-    return _log_normal(points.target, *normal(points.shadows, points.member)) - _log_normal(
-        points.target, *normal(points.shadows, ~points.member)
+    phi = points.signals["margin"]
+    return _log_normal(phi.target, *normal(phi.shadows, points.member)) - _log_normal(
+        phi.target, *normal(phi.shadows, ~points.member)
     )
 
 
-def normal(values: FloatArray, chosen: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def offline(points: Points) -> FloatArray:
+    """How many deviations the margin is above that of OUT models, (P,). Source: Carlini et al. 2022, section VI-B.
+
+    Raises:
+        TooFewShadowsError: As `online`, of OUT.
+    """
+    phi = points.signals["margin"]
+    means, variances = normal(phi.shadows, ~points.member)
+    above: FloatArray = (phi.target - means) / np.sqrt(variances)
+    return above
+
+
+def fixed_variance(points: Points) -> FloatArray:
+    """As `online` with one variance a side, (P,). Source: Carlini et al. 2022, section VI-C.
+
+    Raises:
+        TooFewShadowsError: As `online`.
+    """
+    phi = points.signals["margin"]
+    sides = [
+        (normal(phi.shadows, chosen)[0], np.full(phi.target.shape, pooled_variance(phi.shadows, chosen)))
+        for chosen in (points.member, ~points.member)
+    ]
+    return _log_normal(phi.target, *sides[0]) - _log_normal(phi.target, *sides[1])
+
+
+def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
     """Mean and variance (ddof 1) for each record over the chosen models.
 
     Args:
@@ -58,17 +82,22 @@ def normal(values: FloatArray, chosen: npt.NDArray[np.bool_]) -> tuple[FloatArra
     return means, np.where((counts >= FEWEST) & (own > 0), own, pooled)
 
 
+def pooled_variance(values: FloatArray, chosen: Chosen) -> float:
+    """The variance within records, over all of them; ({10, 12}, {0, 2}): 2. Arguments as of `normal`."""
+    means, _ = normal(values, chosen)
+    squares = np.where(chosen, (values - means) ** 2, 0.0).sum()
+    return float(squares / np.maximum(chosen.sum(axis=0) - 1, 0).sum())
+
+
 def _log_normal(values: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
     """Log density up to a constant that is the same for every normal distribution."""
     log_density: FloatArray = -0.5 * np.log(variances) - (values - means) ** 2 / (2 * variances)
     return log_density
 
 
-ATTACK = Attack(
-    name="lira",
-    title="LiRA, online",
-    reference="Carlini et al. 2022, Membership Inference Attacks From First Principles",
-    signal="margin",
-    shadows=True,
-    score=score,
-)
+_REFERENCE = "Carlini et al. 2022, Membership Inference Attacks From First Principles"
+_FEW = "the variance pooled within records; without any model on a side its mean over records"
+
+ONLINE = Attack("lira", "LiRA, online", _REFERENCE, ("margin",), online, shadows=True, few=_FEW)
+OFFLINE = Attack("lira_offline", "LiRA, offline", _REFERENCE, ("margin",), offline, shadows=True, few=_FEW)
+FIXED = Attack("lira_fixed", "LiRA, fixed variance", _REFERENCE, ("margin",), fixed_variance, shadows=True, few=_FEW)

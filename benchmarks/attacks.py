@@ -1,0 +1,93 @@
+"""The score that every attack gets on the digits suites, trained anew with fresh keys; five minutes on two cores.
+
+python benchmarks/attacks.py            prints the table of docs/attacks.md
+python benchmarks/attacks.py --write    and writes it there, and tests/golden/expected_scores.json, for the test
+"""
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+from builders.build import build
+from mico_hub import loading, tables
+from mico_hub.attacks import ATTACKS, prepare, to_predictions
+from mico_hub.scoring import mico_score
+from mico_hub.suites import SUITES, tracks
+from mico_hub.training import train_suite
+from mico_hub.workers import on_this_machine
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCS, GOLDEN = ROOT / "docs" / "attacks.md", ROOT / "tests" / "golden" / "expected_scores.json"
+DRAWS = 200
+
+
+def measure(name: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Attack -> TPR at 10% FPR on train, its 95% interval, and its standard error, by resampling models."""
+    train_suite(SUITES[name], folder / "suites" / name, workers=on_this_machine())
+    build([folder / "suites" / name], folder / "mico")
+    rows = list(loading.load_suite(name, folder / "mico")["train"])
+    return scores_of(rows, folder / "mico")
+
+
+def attacked(rows: list[dict[str, Any]], source: Path) -> tuple[list[Any], dict[str, list[Any]]]:
+    """Membership of each model, and by attack the predictions; each model with the others as shadows."""
+    prepared = prepare(list(ATTACKS.values()), rows, None, str(source))
+    predictions = {name: to_predictions(prepared.scores(attack)) for name, attack in ATTACKS.items()}
+    return [np.asarray(row["membership"]) for row in rows], predictions
+
+
+def scores_of(rows: list[dict[str, Any]], source: Path) -> dict[str, dict[str, Any]]:
+    """As `measure`, of train rows."""
+    membership, by_attack = attacked(rows, source)
+    found = {}
+    for name, predictions in by_attack.items():
+        rng = np.random.default_rng(0)
+        drawn = [
+            tpr([membership[i] for i in chosen], [predictions[i] for i in chosen])
+            for chosen in rng.integers(len(rows), size=(DRAWS, len(rows)))
+        ]
+        low, high = map(float, np.quantile(drawn, (0.025, 0.975)))
+        value, error = tpr(membership, predictions), float(np.std(drawn))
+        found[name] = {"tpr": value, "low": low, "high": high, "error": error}
+    return found
+
+
+def tpr(membership: list[Any], predictions: list[Any]) -> float:
+    """TPR at 10% FPR, models pooled."""
+    return float(mico_score(np.concatenate(membership), np.concatenate(predictions))["TPR_FPR_1000"])
+
+
+def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Attacks by suites, in Markdown."""
+    rows = [
+        (name, *(f"{of[name]['tpr']:.1%} ({of[name]['low']:.1%} to {of[name]['high']:.1%})" for of in found.values()))
+        for name in ATTACKS
+    ]
+    return tables.markdown(("attack", *found), rows)
+
+
+def main() -> None:
+    """Measures, and prints or writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="into the docs and the test's file, too")
+    options = parser.parse_args()
+    with TemporaryDirectory() as scratch:
+        found = {suite.name: measure(suite.name, Path(scratch)) for suite in tracks()["digits"]}
+    sys.stdout.write(table(found) + "\n")
+    if options.write:
+        GOLDEN.write_text(json.dumps(found, indent=1) + "\n")
+        text = DOCS.read_text()
+        marked = re.compile(r"<!-- scores -->.*?<!-- end of scores -->", re.DOTALL)
+        DOCS.write_text(marked.sub(lambda _: f"<!-- scores -->\n{table(found)}\n<!-- end of scores -->", text))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""A classifier that learns from the shadow models what membership looks like, as MICO's second on CIFAR-10 had one.
+
+Its examples are the shadow models on the target's challenge records: of each it is known whether it was trained on
+the record. Features are loss, margin and modified entropy, each as it is, and as it compares with the other shadow
+models on the same record: less the mean of IN, less the mean of OUT. A shadow model is not compared with itself. The
+classifier is a logistic regression on standardised features.
+"""
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from mico_hub.attacks.base import Attack, Chosen, FloatArray, Points, TooFewShadowsError
+
+SIGNALS = ("loss", "margin", "modified_entropy")
+
+
+def score(points: Points) -> FloatArray:
+    """The log-odds of membership, (P,).
+
+    Raises:
+        TooFewShadowsError: There are fewer than two shadow models, or all of one kind.
+    """
+    member = points.member
+    if len(member) < 2 or member.all() or not member.any():
+        raise TooFewShadowsError(f"expected shadow models, some with and some without each record, got {len(member)}")
+    examples = np.stack([column for name in SIGNALS for column in _of_shadows(points, name)], axis=-1)  # (S, P, F)
+    asked = np.stack([column for name in SIGNALS for column in _of_target(points, name)], axis=-1)  # (P, F)
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200))
+    classifier.fit(examples.reshape(-1, examples.shape[-1]), member.ravel())
+    scores: FloatArray = classifier.decision_function(asked)
+    return scores
+
+
+def _of_target(points: Points, name: str) -> list[FloatArray]:
+    """The features of the target, (P,) each."""
+    seen = points.signals[name]
+    return [seen.target, *(seen.target - mean for mean in _means(seen.shadows, points.member))]
+
+
+def _of_shadows(points: Points, name: str) -> list[FloatArray]:
+    """The same of each shadow model, (S, P) each, compared with the others."""
+    values, member = points.signals[name].shadows, points.member
+    features = [values]
+    for chosen in (member, ~member):
+        counts = chosen.sum(axis=0) - chosen  # (S, P) of the others
+        sums = np.where(chosen, values, 0.0).sum(axis=0) - np.where(chosen, values, 0.0)
+        overall = values[chosen].mean()
+        features.append(values - np.where(counts > 0, sums / np.maximum(counts, 1), overall))
+    return features
+
+
+def _means(values: FloatArray, member: Chosen) -> list[FloatArray]:
+    means = []
+    for chosen in (member, ~member):
+        counts, sums = chosen.sum(axis=0), np.where(chosen, values, 0.0).sum(axis=0)
+        means.append(np.where(counts > 0, sums / np.maximum(counts, 1), values[chosen].mean()))
+    return means
+
+
+ATTACK = Attack(
+    name="classifier",
+    title="trained classifier",
+    reference="Shokri et al. 2017, Membership Inference Attacks Against Machine Learning Models",
+    signals=SIGNALS,
+    score=score,
+    shadows=True,
+    few="without IN or OUT models the mean over records takes their place",
+)
