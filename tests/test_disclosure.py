@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from builders import blind, secrecy
 from builders.build import build, builder_rows
-from builders.leaks import Needle, distinctive, find, secrets_of, surroundings
+from builders.leaks import Needle, distinctive, find, hidden_in, secrets_of, surroundings
 from builders.secrecy import inspect, record_features, swapped
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.disclosure import Measured, Row, disclose
@@ -235,6 +235,20 @@ def test_so_many_records_are_searched_for_that_two_lists_differ(
     expected = chance * count * (count - 1) / 2
     assert chance <= 2**-10
     assert expected / 2 - 3 < pairs < 2 * expected + 3
+
+
+def test_a_public_challenge_that_begins_with_members_is_no_leak(tmp_path: Path) -> None:
+    """By chance its first thirty are members, so the list of members begins as the challenge does."""
+    suite = SUITES["cifar10_inf"]
+    split = draw(60_000, suite.n, suite.m)
+    split = replace(split, membership=np.array([1] * 30 + [0, 1] * 70 + [0] * 30, dtype=np.int8))
+    path = tmp_path / "rows.txt"
+    path.write_text(", ".join(map(str, split.challenge)))
+    path.with_suffix(".bin").write_bytes(split.challenge.astype("<i4").tobytes())
+    needles = list(hidden_in(suite, split, "model_0", 60_000))
+    assert find([path, path.with_suffix(".bin")], needles) == []
+    path.write_text(", ".join(map(str, split.member)))
+    assert {what for _, what in find([path], needles)} == {"model_0, members"}
 
 
 def digits(name: str) -> BaseDataset:
