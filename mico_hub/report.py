@@ -94,6 +94,8 @@ def page(results: Sequence[Result], title: str) -> str:
         comparison_headers=scorecard.COMPARISON,
         ranks=scorecard.RANKS,
         any_ceiling=_ceiling(results) is not None,
+        drawn=len(_drawn(results)),
+        attacks=len(_attacks(results)),
         solid=_splits(main),
         dashed=_splits([result for result in results if result not in main]),
         commands=[command for of_track in tracks.values() for command in _commands(of_track)],
@@ -109,6 +111,14 @@ def _attacks(results: Sequence[Result]) -> list[str]:
     return list(dict.fromkeys(result.attack for result in results))
 
 
+def _drawn(results: Sequence[Result]) -> list[str]:
+    """The attacks that the pictures show, in the order that gives them their colours: the best where there are many."""
+    attacks = _attacks(results)
+    best = {name: max(result.tpr for result in results if result.attack == name) for name in attacks}
+    shown = sorted(attacks, key=lambda name: best[name], reverse=True)[: len(plots.COLOURS)]
+    return [name for name in attacks if name in shown]
+
+
 def _label(result: Result, results: Sequence[Result]) -> str:
     """A title for a legend, with the split where there are several."""
     return f"{result.title}, {result.split}" if len({r.split for r in results}) > 1 else result.title
@@ -121,7 +131,7 @@ def _overview(track: str, results: Sequence[Result]) -> _Picture:
 
 def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
     """The main number over the budgets, and what it shows in words."""
-    main, attacks = main_results(results), _attacks(results)
+    main, attacks = main_results(results), _drawn(results)
     suites = list({result.suite.name: result.suite for result in results}.values())
     names = [suite.name for suite in suites]
     points = [
@@ -133,7 +143,9 @@ def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
             interval=result.interval,
             filled=result in main,
         )
-        for result in sorted(results, key=lambda result: attacks.index(result.attack))
+        for result in sorted(
+            (result for result in results if result.attack in attacks), key=lambda result: attacks.index(result.attack)
+        )
     ]
     ticks = [f"{f'{suite.epsilon:g}' if suite.private else 'no DP'}\n{suite.name}" for suite in suites]
     ceilings = [_ceiling_at([result for result in main if result.suite is suite]) for suite in suites]
@@ -186,7 +198,7 @@ def _suites(results: Sequence[Result]) -> list[_Suite]:
 
 def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str, tuple[Figure, str, str]]:
     """A suite's pictures by what they show: figure, caption, and description to be read aloud."""
-    main, attacks, name = main_results(of_suite), _attacks(results), of_suite[0].suite.name
+    main, attacks, name = main_results(of_suite), _drawn(results), of_suite[0].suite.name
     curves = [
         plots.curve(
             _label(result, results),
@@ -197,6 +209,7 @@ def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str,
             rng=np.random.default_rng(0),
         )
         for result in of_suite
+        if result.attack in attacks
     ]
     described = "; ".join(_numbers(result) for result in of_suite)
     bound = _bound(main, curves)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
-from mico_hub import plots, tables
+from mico_hub import plots, report, tables
 from mico_hub.metrics.mico_score.scoring import full_roc_curve, mico_score
 from mico_hub.report import HEADERS, Result, conclusions, page, save_figures, table, write_report
 from mico_hub.suites import get_suite
@@ -30,7 +31,7 @@ def make(
             "suite": get_suite(suite),
             "split": split,
             "attack": attack,
-            "title": TITLES[attack],
+            "title": TITLES.get(attack, attack),
             "membership": membership,
             "predictions": predictions,
             "scores": mico_score(np.concatenate(membership), np.concatenate(predictions)),
@@ -357,3 +358,16 @@ def test_pictures_are_written_on_request(tmp_path: Path, file_format: str) -> No
 def test_predictions_that_are_all_the_same_have_a_distribution() -> None:
     figure = plots.distribution_figure([[0, 1]], [[0.5, 0.5]], np.inf, "threshold")
     assert plots.svg(figure, "name", "what").startswith("<svg")
+
+
+def test_of_many_attacks_the_best_are_drawn_and_all_are_listed() -> None:
+    """As many as there are colours; the page says so."""
+    many = [make("digits_inf", shift / 4, attack=f"attack{shift}", title=f"attack {shift}") for shift in range(9)]
+    html = page(many, "many")
+    assert "The best 6 of 9 attacks are drawn, here and above." in html
+    best = {result.title for result in sorted(many, key=lambda result: result.tpr)[-6:]}
+    figures = report._figures(many, many)
+    legends = [text.get_text() for text in figures["linear"][0].findobj(Text)]
+    assert {text for text in legends if text.startswith("attack")} == best
+    assert all(f"attack {shift}" in html for shift in range(9))
+    assert "are drawn, here and above" not in page(many[:6], "few")
