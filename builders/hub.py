@@ -217,17 +217,18 @@ def _upload_folder(repository: Repository, paths: Sequence[str], contents: Mappi
         if isinstance(source, Path) and source.as_posix().endswith(f"/{path}"):
             roots.setdefault(Path(source.as_posix().removesuffix(f"/{path}")), []).append(path)
     for root, below in roots.items():
-        patterns = sorted({f"{Path(path).parent.as_posix()}/*{Path(path).suffix}" for path in below})
-        patiently(
-            lambda root=root, patterns=patterns: repository.api.upload_folder(  # type: ignore[misc]
-                repo_id=repository.id,
-                repo_type=repository.kind,
-                folder_path=root,
-                allow_patterns=patterns,
-                commit_message=message,
-            ),
-            f"uploading to {repository.id}",
-        )
+        for start in range(0, len(below), BATCH):
+
+            def upload(root: Path = root, paths: list[str] = below[start : start + BATCH]) -> None:
+                repository.api.upload_folder(
+                    repo_id=repository.id,
+                    repo_type=repository.kind,
+                    folder_path=root,
+                    allow_patterns=paths,  # these and no others: what is online with other content has to wait
+                    commit_message=message,
+                )
+
+            patiently(upload, f"uploading to {repository.id}")
 
 
 def _commit(

@@ -46,6 +46,7 @@ for line in sys.stdin:
     os.chdir(asked["folder"])
     os.environ["HF_TOKEN"] = asked["token"]
     builders.hub.BATCH = asked["batch"]
+    builders.hub.xet_at_hand = lambda: asked["xet"]
     sys.argv = [asked["script"], *asked["arguments"]]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -112,10 +113,10 @@ class Workplace:
         )
 
     def run(
-        self, script: str, *arguments: str, batch: int = 200, token: str = ""
+        self, script: str, *arguments: str, batch: int = 200, token: str = "", xet: bool = False
     ) -> "subprocess.CompletedProcess[str]":
         """The same in the interpreter that is there already."""
-        asked = {"folder": str(self.folder), "token": token or self.hub.token, "batch": batch}
+        asked = {"folder": str(self.folder), "token": token or self.hub.token, "batch": batch, "xet": xet}
         assert self.site.shell.stdin is not None
         assert self.site.shell.stdout is not None
         self.site.shell.stdin.write(json.dumps(asked | {"script": script, "arguments": arguments}) + "\n")
@@ -346,6 +347,21 @@ def test_who_reads_while_a_suite_is_replaced_sees_the_old_one_whole(place: Workp
     train_suite(suite, folder.root)
     build([folder.root], place.folder / "mico")
     assert "org/mico@v2" in passed(place.publish(batch=5))
+    assert place.commits() == before + 1
+    assert place.online() == place.here()
+
+
+def test_upload_folder_takes_new_checkpoints_and_no_others(place: Workplace) -> None:
+    """As where the client has Xet; here the client's `upload_folder` goes through LFS."""
+    passed(place.run("publish.py", "mico", PUBLIC, batch=7, xet=True))
+    assert place.online() == place.here()
+    before = place.commits()
+    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
+    suite = folder.manifest().suite
+    shutil.rmtree(folder.root)
+    train_suite(suite, folder.root)
+    build([folder.root], place.folder / "mico")
+    passed(place.run("publish.py", "mico", PUBLIC, batch=7, xet=True))
     assert place.commits() == before + 1
     assert place.online() == place.here()
 
