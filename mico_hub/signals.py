@@ -10,7 +10,6 @@ import torch
 from tqdm import tqdm
 
 from mico_hub import checkpoint
-from mico_hub.gradients import gradients_of
 from mico_hub.loading import fetch_checkpoints
 from mico_hub.models import default_device, logits, to_device
 from mico_hub.splits import Indices
@@ -93,6 +92,8 @@ def gradient_norms(network: torch.nn.Module, inputs: "Inputs", labels: torch.Ten
         inputs: B records, as the network takes them.
         labels: (B,).
     """
+    from mico_hub.gradients import gradients_of  # opacus takes a second to import
+
     gradients = gradients_of([network], GRADIENT_MICROBATCH)
     only = {name: part[None] for name, part in inputs.items()} if isinstance(inputs, dict) else inputs[None]
     _, norms = gradients.clipped_sum(only, labels[None], clipping_norm=1.0)

@@ -7,9 +7,6 @@ classifier is a logistic regression on standardised features.
 """
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mico_hub.attacks.base import Attack, Chosen, FloatArray, Points, TooFewShadowsError
 
@@ -22,6 +19,10 @@ def score(points: Points) -> FloatArray:
     Raises:
         TooFewShadowsError: There are fewer than two shadow models, or all of one kind.
     """
+    from sklearn.linear_model import LogisticRegression  # takes a second to import
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     member = points.member
     if len(member) < 2 or member.all() or not member.any():
         raise TooFewShadowsError(f"expected shadow models, some with and some without each record, got {len(member)}")
