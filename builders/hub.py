@@ -235,19 +235,20 @@ def _commit(
     repository: Repository, added: Sequence[str], contents: Mapping[str, Content], message: str, *, delete: bool = False
 ) -> None:
     def attempt() -> None:
-        for start in range(0, len(added), BATCH):  # what arrived before an interruption is not sent again
-            some = [_operation(path, contents[path]) for path in added[start : start + BATCH]]
-            repository.api.preupload_lfs_files(
-                repository.id, some, repo_type=repository.kind, free_memory=False, num_threads=THREADS
-            )
         # The client changes operations, and an earlier try may have been done though its answer was lost: all anew.
+        adds = [_operation(path, contents[path]) for path in added]
+        for start in range(0, len(adds), BATCH):  # what arrived before an interruption is not sent again
+            repository.api.preupload_lfs_files(
+                repository.id,
+                adds[start : start + BATCH],
+                repo_type=repository.kind,
+                free_memory=False,
+                num_threads=THREADS,
+            )
         stale = sorted(repository.files().keys() - contents.keys()) if delete else []
-        operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            *(_operation(path, contents[path]) for path in added),
-            *(CommitOperationDelete(path) for path in stale),
-        ]
+        deletions = [CommitOperationDelete(path) for path in stale]
         repository.api.create_commit(
-            repository.id, operations, repo_type=repository.kind, commit_message=message, num_threads=THREADS
+            repository.id, [*adds, *deletions], repo_type=repository.kind, commit_message=message
         )
 
     patiently(attempt, f"uploading to {repository.id}")

@@ -128,6 +128,14 @@ class Workplace:
         """`publish.py mico org/mico`."""
         return self.run("publish.py", "mico", PUBLIC, *arguments, batch=batch, token=token)
 
+    def train_again(self, name: str) -> None:
+        """Replaces a suite, here and in the published folder, by one of the same recipe with other splits and keys."""
+        folder = SuiteFolder(self.folder / "suites" / name)
+        suite = folder.manifest().suite
+        shutil.rmtree(folder.root)
+        train_suite(suite, folder.root)
+        build([folder.root], self.folder / "mico")
+
     def commits(self, repo_id: str = PUBLIC) -> int:
         """How many there are."""
         repository = self.hub.repositories.get(("dataset", repo_id))
@@ -341,11 +349,7 @@ def test_who_reads_while_a_suite_is_replaced_sees_the_old_one_whole(place: Workp
     """Checkpoints have the same paths in all versions: replaced ones, rows and card change in one commit."""
     passed(place.publish(batch=5))
     before = place.commits()
-    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
-    suite = folder.manifest().suite
-    shutil.rmtree(folder.root)
-    train_suite(suite, folder.root)
-    build([folder.root], place.folder / "mico")
+    place.train_again("digits_hi")
     assert "org/mico@v2" in passed(place.publish(batch=5))
     assert place.commits() == before + 1
     assert place.online() == place.here()
@@ -356,11 +360,7 @@ def test_upload_folder_takes_new_checkpoints_and_no_others(place: Workplace) -> 
     passed(place.run("publish.py", "mico", PUBLIC, batch=7, xet=True))
     assert place.online() == place.here()
     before = place.commits()
-    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
-    suite = folder.manifest().suite
-    shutil.rmtree(folder.root)
-    train_suite(suite, folder.root)
-    build([folder.root], place.folder / "mico")
+    place.train_again("digits_hi")
     passed(place.run("publish.py", "mico", PUBLIC, batch=7, xet=True))
     assert place.commits() == before + 1
     assert place.online() == place.here()

@@ -92,11 +92,16 @@ class Prepared:
     member: Chosen  # (S, R)
     leave_out: bool  # whether the targets are the shadow models, each attacked with the others
 
-    def points(self, target: int, chosen: Attack) -> Points:
-        """What an attack is given of a target."""
+    def _used(self, target: int, chosen: Attack) -> Chosen:
+        """(S,) which shadow models an attack on a target uses."""
         used = np.full(len(self.member), bool(chosen.shadows))
         if self.leave_out and chosen.shadows:
             used[target] = False
+        return used
+
+    def points(self, target: int, chosen: Attack) -> Points:
+        """What an attack is given of a target."""
+        used = self._used(target, chosen)
 
         def seen(at: Indices) -> dict[str, Seen]:
             return {
@@ -120,7 +125,7 @@ class Prepared:
             return ""
         few = total = 0
         for target in range(len(self.columns)):
-            member = self.points(target, chosen).member
+            member = self.member[:, self.columns[target]][self._used(target, chosen)]
             inside = member.sum(axis=0)
             few += int((np.minimum(inside, len(member) - inside) < FEWEST).sum())
             total += member.shape[1]

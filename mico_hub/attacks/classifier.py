@@ -8,7 +8,7 @@ classifier is a logistic regression on standardised features.
 
 import numpy as np
 
-from mico_hub.attacks.base import Attack, Chosen, FloatArray, Points, TooFewShadowsError
+from mico_hub.attacks.base import Attack, Chosen, FloatArray, Points, TooFewShadowsError, mean_over
 
 SIGNALS = ("loss", "margin", "modified_entropy")
 
@@ -53,11 +53,8 @@ def _of_shadows(points: Points, name: str) -> list[FloatArray]:
 
 
 def _means(values: FloatArray, member: Chosen) -> list[FloatArray]:
-    means = []
-    for chosen in (member, ~member):
-        counts, sums = chosen.sum(axis=0), np.where(chosen, values, 0.0).sum(axis=0)
-        means.append(np.where(counts > 0, sums / np.maximum(counts, 1), values[chosen].mean()))
-    return means
+    sides = [(mean_over(values, chosen), values[chosen].mean()) for chosen in (member, ~member)]
+    return [np.where(np.isnan(means), overall, means) for means, overall in sides]
 
 
 ATTACK = Attack(

@@ -15,6 +15,7 @@ the records of the target's challenge, and where it has none at all on that side
 """
 
 import numpy as np
+import numpy.typing as npt
 
 from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, TooFewShadowsError
 
@@ -52,7 +53,7 @@ def fixed_variance(points: Points) -> FloatArray:
     """
     phi = points.signals["margin"]
     sides = [
-        (normal(phi.shadows, chosen)[0], np.full(phi.target.shape, pooled_variance(phi.shadows, chosen)))
+        (_within(phi.shadows, chosen)[1], np.full(phi.target.shape, pooled_variance(phi.shadows, chosen)))
         for chosen in (points.member, ~points.member)
     ]
     return _log_normal(phi.target, *sides[0]) - _log_normal(phi.target, *sides[1])
@@ -68,7 +69,15 @@ def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
     Returns:
         (means, variances), (P,) each, completed as the module says where a record has too few models.
     """
-    counts = chosen.sum(axis=0)  # (P,)
+    counts, means, squares = _within(values, chosen)
+    own = squares / np.maximum(counts - 1, 1)
+    pooled = squares.sum() / np.maximum(counts - 1, 0).sum()
+    return means, np.where((counts >= FEWEST) & (own > 0), own, pooled)
+
+
+def _within(values: FloatArray, chosen: Chosen) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
+    """(P,) each: how many models were chosen, their mean, and the sum of squares about it. Arguments as of `normal`."""
+    counts = chosen.sum(axis=0)
     sums = np.where(chosen, values, 0.0).sum(axis=0)
     if counts.sum() - np.count_nonzero(counts) < 1:
         raise TooFewShadowsError(
@@ -76,17 +85,13 @@ def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
             f"any record; at least {FEWEST} are needed"
         )
     means = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
-    squares = np.where(chosen, (values - means) ** 2, 0.0).sum(axis=0)
-    pooled = squares.sum() / np.maximum(counts - 1, 0).sum()
-    own = squares / np.maximum(counts - 1, 1)
-    return means, np.where((counts >= FEWEST) & (own > 0), own, pooled)
+    return counts, means, np.where(chosen, (values - means) ** 2, 0.0).sum(axis=0)
 
 
 def pooled_variance(values: FloatArray, chosen: Chosen) -> float:
     """The variance within records, over all of them; ({10, 12}, {0, 2}): 2. Arguments as of `normal`."""
-    means, _ = normal(values, chosen)
-    squares = np.where(chosen, (values - means) ** 2, 0.0).sum()
-    return float(squares / np.maximum(chosen.sum(axis=0) - 1, 0).sum())
+    counts, _, squares = _within(values, chosen)
+    return float(squares.sum() / np.maximum(counts - 1, 0).sum())
 
 
 def _log_normal(values: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
