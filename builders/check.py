@@ -5,7 +5,7 @@ written again here from what it says and must come out the same, byte for byte. 
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +15,7 @@ from builders.build import derived
 from mico_hub import checkpoint, repository
 from mico_hub.checkpoint import sha256_of
 from mico_hub.disclosure import Row, hidden_splits
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, problems_of, read_rows, write_rows
+from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, each_row, problems_of, write_rows
 from mico_hub.messages import listed
 from mico_hub.suites import SPLITS
 
@@ -32,34 +32,44 @@ def check(root: Path) -> dict[str, str]:
         manifests = repository.suites_in(root)
         if not manifests:
             raise FolderError(f"{root}: expected a published folder with a suite in it, as build_repo.py makes one")
-        rows = {manifest.suite.name: rows_of_suite(root, manifest) for manifest in manifests}
+        checkpoints = {manifest.suite.name: _checkpoints(root, manifest) for manifest in manifests}
     except FolderError as error:
         raise FolderError(f"nothing can be published: {error}") from error
     expected = {repository.CARD, repository.VERSIONS, repository.CROISSANT}
     for manifest in manifests:
         name = manifest.suite.name
-        expected |= {f"{name}/{repository.MANIFEST}", *(row["checkpoint"] for row in rows[name])}
-        expected |= {f"{name}/{repository.parquet_name(split)}" for split in {row["split"] for row in rows[name]}}
+        expected |= {f"{name}/{repository.MANIFEST}", *checkpoints[name]}
+        expected |= {f"{name}/{path.name}" for path in _parquet_files(root, manifest)}
     problems = list(_strange(root, expected))
     for manifest in manifests:
-        wrong = _wrong_suite(root, manifest, rows[manifest.suite.name])
-        problems += [f"{manifest.suite.name}: {problem}" for problem in wrong]
+        name = manifest.suite.name
+        problems += [f"{name}: {problem}" for problem in _wrong_suite(root, manifest, list(checkpoints[name]))]
     if not problems:
         problems += _wrong_derived(root)
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
-    of_rows = {row["checkpoint"]: row["sha256"] for of_suite in rows.values() for row in of_suite}
+    of_rows = {path: digest for of_suite in checkpoints.values() for path, digest in of_suite.items()}
     return {path: of_rows.get(path) or sha256_of(root / path) for path in sorted(expected)}
 
 
-def rows_of_suite(root: Path, manifest: Manifest) -> list[Row]:
-    """The rows of a suite in a published folder, by id.
+def rows_of_suite(root: Path, manifest: Manifest) -> Iterator[Row]:
+    """The rows of a suite in a published folder, by id; a few are held at a time.
 
     Raises:
         FolderError: A Parquet file is not what it should be.
     """
+    for path in _parquet_files(root, manifest):
+        yield from each_row(path, PUBLIC_SCHEMA)
+
+
+def _parquet_files(root: Path, manifest: Manifest) -> list[Path]:
     paths = [root / manifest.suite.name / repository.parquet_name(split) for split in SPLITS]
-    return [row for path in paths if path.exists() for row in read_rows(path, PUBLIC_SCHEMA)]
+    return [path for path in paths if path.exists()]
+
+
+def _checkpoints(root: Path, manifest: Manifest) -> dict[str, str]:
+    """Path of each checkpoint -> SHA-256, as the rows say."""
+    return {row["checkpoint"]: row["sha256"] for row in rows_of_suite(root, manifest)}
 
 
 def _strange(root: Path, expected: set[str]) -> Iterator[str]:
@@ -79,38 +89,38 @@ def _strange(root: Path, expected: set[str]) -> Iterator[str]:
         yield f"{relative}: no such file"
 
 
-def _wrong_suite(root: Path, manifest: Manifest, rows: list[Row]) -> Iterator[str]:
+def _wrong_suite(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> Iterator[str]:
     suite = manifest.suite
-    yield from problems_of(manifest, rows, lambda row: root / row["checkpoint"])
+    yield from problems_of(manifest, rows_of_suite(root, manifest), lambda row: root / row["checkpoint"])
     path = root / suite.name / repository.MANIFEST
     if path.read_bytes() != manifest.to_json():
         yield f"{repository.MANIFEST}: it is not as it would be written; build the folder again"
     with TemporaryDirectory() as scratch:
-        for split in {row["split"] for row in rows}:
-            again = Path(scratch) / repository.parquet_name(split)
-            write_rows([row for row in rows if row["split"] == split], PUBLIC_SCHEMA, again)
-            if again.read_bytes() != (root / suite.name / again.name).read_bytes():
-                yield f"{again.name}: it is not as it would be written; build the folder again"
+        for path in _parquet_files(root, manifest):
+            again = Path(scratch) / path.name
+            write_rows(each_row(path, PUBLIC_SCHEMA), PUBLIC_SCHEMA, again)
+            if again.read_bytes() != path.read_bytes():
+                yield f"{path.name}: it is not as it would be written; build the folder again"
     if not manifest.origin and set(manifest.commitments) != set(hidden_splits(suite)):
         yield (
             f"expected a commitment to the truth of {hidden_splits(suite)}, got {sorted(manifest.commitments)}: it was "
             f"begun by a version that made none, and nobody could show that its truth was fixed"
         )
-    yield from _wrong_headers(root, manifest, rows)
+    yield from _wrong_headers(root, manifest, checkpoints)
 
 
-def _wrong_headers(root: Path, manifest: Manifest, rows: list[Row]) -> Iterator[str]:
+def _wrong_headers(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> Iterator[str]:
     """All checkpoints of a suite begin with the same bytes, and those fit the network."""
     headers: dict[bytes, str] = {}
-    for row in rows:
-        path = root / row["checkpoint"]
+    for name in checkpoints:
+        path = root / name
         if not path.is_file():
             continue
         try:
             header = checkpoint.header_of(path)
             if header not in headers:
                 checkpoint.check_header(path, manifest.suite.model)
-                headers[header] = row["checkpoint"]
+                headers[header] = name
         except checkpoint.CheckpointError as error:
             yield str(error)
             return

@@ -62,7 +62,7 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
     needles = leaks.surroundings(root, suites)
     for manifest in manifests:
         name, folder = manifest.suite.name, folders[manifest.suite.name]
-        rows = rows_of_suite(root, manifest)
+        rows = list(rows_of_suite(root, manifest))
         truth = read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)
         found.problems += [f"{name}: {problem}" for problem in _depending(root, manifest, rows, truth)]
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]

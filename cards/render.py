@@ -1,6 +1,7 @@
 """Renders a card from its template and from the published folder it belongs to; `private/` is never looked at."""
 
 import math
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -10,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from mico_hub import repository, tables
 from mico_hub.data import DATASETS
 from mico_hub.disclosure import Row
-from mico_hub.folder import PUBLIC_SCHEMA, Manifest, read_rows
+from mico_hub.folder import PUBLIC_SCHEMA, Manifest, each_row
 from mico_hub.models import MODELS
 from mico_hub.original import recomputed_epsilon
 from mico_hub.suites import SPLITS, Suite, tracks
@@ -179,7 +180,7 @@ def _accuracy(root: Path, suite: Suite) -> str:
     parts = []
     for split in SPLITS:
         path = root / suite.name / repository.parquet_name(split)
-        rows: list[Row] = read_rows(path, PUBLIC_SCHEMA) if path.exists() else []
+        rows: Iterable[Row] = each_row(path, PUBLIC_SCHEMA) if path.exists() else ()
         known = [row["accuracy"] for row in rows if row["accuracy"] is not None]
         if known:
             parts.append(f"{split} {mean(known):.3f} ({min(known):.3f} to {max(known):.3f})")

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ PRIVATE_SCHEMA = pa.schema(
 _DELTA_ENCODED = ("challenge.list.element", "training.list.element")
 
 PUBLIC, PRIVATE = "public", "private"
+ROWS_IN_GROUP = 25  # a row of a full suite has up to 60,000 records
 _LONGEST = 300  # characters of a text in a manifest
 
 
@@ -70,17 +72,17 @@ def checkpoint_path(suite: Suite, model_id: int) -> str:
 
 
 def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
-    """Writes rows as one Parquet file, the same bytes for the same rows.
+    """Writes rows as one Parquet file, the same bytes for the same rows; a few rows are held at a time.
 
     Index columns are delta-encoded and compressed: an ascending list of records then takes little more than its
     entropy, a quarter of what the default encoding takes.
     """
-    listed = list(rows)
-    table = pa.table([_column([row[field.name] for row in listed], field.type) for field in schema], schema=schema)
-    with atomic_path(path) as temporary:
-        pq.write_table(
-            table,
+    waiting = iter(rows)
+    with (
+        atomic_path(path) as temporary,
+        pq.ParquetWriter(
             temporary,
+            schema,
             compression="zstd",
             compression_level=9,
             use_dictionary=False,
@@ -88,7 +90,11 @@ def write_rows(rows: Iterable[Row], schema: pa.Schema, path: Path) -> None:
                 column: "DELTA_BINARY_PACKED" for column in _DELTA_ENCODED if column.split(".")[0] in schema.names
             },
             store_schema=False,
-        )
+        ) as writer,
+    ):
+        while group := list(islice(waiting, ROWS_IN_GROUP)):
+            columns = [_column([row[field.name] for row in group], field.type) for field in schema]
+            writer.write_table(pa.table(columns, schema=schema))
 
 
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
@@ -98,20 +104,37 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     return pa.array(values, kind)
 
 
-def read_rows(path: Path, schema: pa.Schema) -> list[Row]:
-    """Reads what `write_rows` wrote.
+def each_row(path: Path, schema: pa.Schema) -> Iterator[Row]:
+    """Reads what `write_rows` wrote; a few rows are held at a time.
 
     Raises:
         FolderError: The file is missing or no Parquet file, or its columns are not those of the schema.
     """
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:
+            if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
+                raise FolderError(f"{path}: expected the columns {schema.names}: there is no {', '.join(missing)}")
+            for group in range(file.num_row_groups):
+                table = file.read_row_group(group, columns=schema.names)
+                yield from rows_of(_cast(table.select(schema.names), schema, path))
     except (OSError, pa.ArrowInvalid) as error:
         raise FolderError(f"{path}: expected a Parquet file of rows: {error}") from error
+
+
+def _cast(table: pa.Table, schema: pa.Schema, path: Path) -> pa.Table:
     try:
-        return rows_of(table.select(schema.names).cast(schema))
-    except (KeyError, pa.ArrowInvalid) as error:
+        return table.cast(schema)
+    except (ValueError, pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise FolderError(f"{path}: expected the columns {schema.names}: {error}") from error
+
+
+def read_rows(path: Path, schema: pa.Schema) -> list[Row]:
+    """All rows of `each_row`.
+
+    Raises:
+        FolderError: As there.
+    """
+    return list(each_row(path, schema))
 
 
 def rows_of(table: pa.Table) -> list[Row]:
@@ -343,23 +366,28 @@ class SuiteFolder:
             raise FolderError("\n".join([f"{self.root}: {len(problems)} problems", *problems]))
 
 
-def problems_of(manifest: Manifest, rows: Sequence[Row], checkpoint: Callable[[Row], Path]) -> list[str]:
+def problems_of(manifest: Manifest, rows: Iterable[Row], checkpoint: Callable[[Row], Path]) -> list[str]:
     """What is wrong with a suite's public rows and checkpoints, a line each.
 
     Args:
         manifest: The suite's.
-        rows: All of them, by id.
+        rows: All of them, by id; each is looked at once.
         checkpoint: Where a row's checkpoint is; every one is read and hashed.
     """
     suite, absent = manifest.suite, set(manifest.missing)
-    ids = [(row["split"], row["model_id"]) for row in rows]
-    expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in absent]
-    problems = [] if ids == expected else [f"expected the models {_spans(expected)}, got {_spans(ids)}"]
-    if len(spent := {row["epsilon"] for row in rows}) > 1:
-        problems.append(f"expected one epsilon for all models, got {len(spent)}")
+    ids: list[tuple[str, int]] = []
+    spent = set()
+    problems = []
     for row in rows:
+        ids.append((row["split"], row["model_id"]))
+        spent.add(row["epsilon"])
         wrong = [*_wrong_values(manifest, row), *_wrong_checkpoint(row, checkpoint(row))]
         problems += [f"{row['split']}/model_{row['model_id']}: {problem}" for problem in wrong]
+    expected = [(split, i) for split in SPLITS for i in suite.model_ids[split] if i not in absent]
+    if ids != expected:
+        problems.insert(0, f"expected the models {_spans(expected)}, got {_spans(ids)}")
+    if len(spent) > 1:
+        problems.append(f"expected one epsilon for all models, got {len(spent)}")
     return problems
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import pyarrow
 from huggingface_hub import HfApi
 
 from builders import publish
@@ -145,6 +146,7 @@ def main() -> int:
     only.add_argument("--verify", action="store_true", help="compare every byte that is online, upload nothing")
     options = parser.parse_args()
     options.truth_repo = options.truth_repo or f"{options.repository}{publish.TRUTH_SUFFIX}"
+    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # which gives back what is read a few rows at a time
     try:
         return run(options)
     except (FolderError, PublishError, OSError) as error:
