@@ -1,7 +1,8 @@
 """Checks a published folder before it goes online: it holds what it should, as it would be built, and nothing else.
 
 Every file is either a checkpoint, whose header is that of its whole suite and whose digest is in a row, or it is
-written again here from what it says and must come out the same, byte for byte. So nothing can ride along in it.
+written again here from what it says and must come out the same, byte for byte. So nothing can ride along in it. Of
+files of signals the values are taken as they are, and all else comes from the rows.
 """
 
 import os
@@ -9,14 +10,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from huggingface_hub import DatasetCard
 
 from builders.build import derived
-from mico_hub import checkpoint, repository
+from mico_hub import checkpoint, repository, signals
 from mico_hub.checkpoint import sha256_of
+from mico_hub.data import DATASETS
 from mico_hub.disclosure import Row, hidden_splits
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, each_row, problems_of, write_rows
+from mico_hub.folder import PUBLIC_SCHEMA, SIGNALS, FolderError, Manifest, each_row, problems_of, write_rows
 from mico_hub.messages import listed
+from mico_hub.signals import Layout, SignalError, signals_of
 from mico_hub.suites import SPLITS
 
 
@@ -40,11 +44,13 @@ def check(root: Path) -> dict[str, str]:
         name = manifest.suite.name
         expected |= {f"{name}/{repository.MANIFEST}", *checkpoints[name]}
         expected |= {f"{name}/{path.name}" for path in _parquet_files(root, manifest)}
+        expected |= {f"{name}/{SIGNALS}/{signal}.safetensors" for signal in _signals(root, manifest)}
     problems = list(_strange(root, expected))
     for manifest in manifests:
         name = manifest.suite.name
         problems += [f"{name}: {problem}" for problem in _wrong_suite(root, manifest, list(checkpoints[name]))]
     if not problems:
+        problems += [f"{each.suite.name}: {problem}" for each in manifests for problem in _wrong_signals(root, each)]
         problems += _wrong_derived(root)
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
@@ -126,6 +132,33 @@ def _wrong_headers(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -
             return
     if len(headers) > 1:
         yield f"expected checkpoints with one header, got {len(headers)}, of {', '.join(headers.values())}"
+
+
+def _signals(root: Path, manifest: Manifest) -> list[str]:
+    """The suite's signals that are there."""
+    there = {path.stem for path in repository.signal_files(root, manifest.suite.name)}
+    return [name for name in signals_of(manifest.suite.model) if name in there]
+
+
+def _wrong_signals(root: Path, manifest: Manifest) -> Iterator[str]:
+    names = _signals(root, manifest)
+    if not names:
+        return
+    suite = manifest.suite
+    rows = list(rows_of_suite(root, manifest))
+    layout = Layout.of(rows, DATASETS[suite.dataset].num_records)
+    for name in names:
+        path = root / suite.name / SIGNALS / f"{name}.safetensors"
+        try:
+            values = signals.values_by_model(signals.read(path), layout, rows)
+        except SignalError as error:
+            yield f"{SIGNALS}/{path.name}: {error}"
+            continue
+        again = signals.serialise(suite.name, name, rows, signals.tensors_of(layout, rows, values))
+        if again != path.read_bytes():
+            yield f"{SIGNALS}/{path.name}: it is not as it would be written; compute it again"
+        if not all(np.isfinite(of_model).all() for of_model in values.values()):
+            yield f"{SIGNALS}/{path.name}: expected finite values"
 
 
 def _wrong_derived(root: Path) -> Iterator[str]:

@@ -3,10 +3,12 @@
 1. With the checkpoints fixed, swapping hidden membership leaves every public byte the same; swapping what is shown
    does not, or the comparison would see nothing. Commitments, which are drawn once, are fixed too.
 2. Rows, card and metadata are rebuilt byte for byte from suite folders without their private part.
-3. No public file holds hidden labels, records, keys or nonces in any usual encoding, nor paths, names or times.
-4. Attacks without any model stay at chance (`blind`).
+3. Signals of a few models on a few records, drawn each time, are what the published checkpoints give.
+4. No public file holds hidden labels, records, keys or nonces in any usual encoding, nor paths, names or times.
+5. Attacks without any model stay at chance (`blind`).
 """
 
+import random
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,13 +22,17 @@ import torch
 from builders import blind, leaks
 from builders.build import builder_rows, derived
 from builders.check import check, rows_of_suite
-from mico_hub import repository
+from mico_hub import checkpoint, repository, signals
 from mico_hub.commitments import Opening
 from mico_hub.data import DATASETS, BaseDataset
+from mico_hub.data.records import chosen
 from mico_hub.disclosure import Measured, Row, disclose, hidden_splits
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows
 from mico_hub.splits import stored_split
 from mico_hub.suites import SPLITS
+
+CHECKPOINTS = "model_*.safetensors"
+SAMPLED = 16  # records of one model a split whose signals are computed again
 
 Load = Callable[[str], BaseDataset]
 """A base dataset by its name."""
@@ -66,6 +72,7 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
         truth = read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)
         found.problems += [f"{name}: {problem}" for problem in _depending(root, manifest, rows, truth)]
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
+        found.problems += [f"{name}: {problem}" for problem in _other_signals(root, rows, load(manifest.suite.dataset))]
         needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
         hidden = {row["model_id"]: row["membership"] for row in truth if row["split"] in hidden_splits(manifest.suite)}
         data = load(manifest.suite.dataset)
@@ -139,7 +146,7 @@ def _small_files(root: Path) -> dict[str, bytes]:
     return {
         path.relative_to(root).as_posix(): path.read_bytes()
         for path in sorted(root.rglob("*"))
-        if path.is_file() and path.suffix != ".safetensors"
+        if path.is_file() and not path.match(CHECKPOINTS)
     }
 
 
@@ -170,18 +177,36 @@ def _unopened(folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> I
             yield f"{path.name}: it opens {opening.commitment()}, expected {commitment}"
 
 
+def _other_signals(root: Path, rows: Sequence[Row], data: BaseDataset) -> Iterator[str]:
+    """Signals that are not those of the checkpoints, looked at where it takes little time: see `SAMPLED`."""
+    files = [signals.read(path) for path in repository.signal_files(root, rows[0]["suite"])]
+    if not files:
+        return
+    draw = random.SystemRandom()
+    for split in dict.fromkeys(row["split"] for row in rows):
+        row = draw.choice([row for row in rows if row["split"] == split])
+        records = np.array(sorted(draw.sample(list(row["challenge"]), min(SAMPLED, len(row["challenge"])))))
+        network = checkpoint.load(root / row["checkpoint"])
+        names = [file.name for file in files]
+        values = signals.values_of([network], chosen(data, records, "cpu"), names, "cpu")
+        for file in files:
+            if not np.allclose(file.values([row], records)[0], values[file.name][0], rtol=1e-2, atol=1e-4):
+                yield f"{file.name} of {split}/model_{row['model_id']} is not what its checkpoint gives"
+
+
 def _not_rebuilt(root: Path, folders: Mapping[str, SuiteFolder]) -> Iterator[str]:
     """Files that come out otherwise where suite folders have no private part; checkpoints are not copied."""
     with TemporaryDirectory() as scratch:
         bare, again = Path(scratch) / "suites", Path(scratch) / "mico"
-        shutil.copytree(root, again, ignore=shutil.ignore_patterns("*.safetensors"))
+        shutil.copytree(root, again, ignore=shutil.ignore_patterns(CHECKPOINTS))
         for name, folder in folders.items():
             shutil.copytree(
-                folder.root, bare / name, ignore=shutil.ignore_patterns(PRIVATE, "*.safetensors"), symlinks=True
+                folder.root, bare / name, ignore=shutil.ignore_patterns(PRIVATE, CHECKPOINTS), symlinks=True
             )
             for old in (again / name).rglob("*"):
                 if old.is_file():
                     old.unlink()
+            repository.write_signals(again, SuiteFolder(bare / name))
             repository.write_public(again, folder.manifest(), builder_rows(SuiteFolder(bare / name)))
         for name, content in derived(again).items():
             (again / name).write_bytes(content)

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from mico_hub.attacks import attack
 from mico_hub.hooks import install, uninstall
-from mico_hub.loading import Challenge, load_challenge, load_data, load_manifest, load_model, load_suite
+from mico_hub.loading import Challenge, load_challenge, load_data, load_manifest, load_model, load_signals, load_suite
 from mico_hub.suites import SUITES, Suite, get_suite
 
 __version__ = version("mico-hub")
@@ -23,6 +23,7 @@ __all__ = [
     "load_data",
     "load_manifest",
     "load_model",
+    "load_signals",
     "load_suite",
     "uninstall",
 ]

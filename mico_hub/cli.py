@@ -25,14 +25,15 @@ from mico_hub.findings import Result
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, read_rows
 from mico_hub.original import OriginalError
 from mico_hub.scoring import mico_score
+from mico_hub.signals import SignalError
 from mico_hub.sources import SettingError, SourceError
 from mico_hub.submission import SubmissionError
 from mico_hub.suites import SPLITS, SUITES, UnknownSuiteError, tracks
 
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (
-    *(AttackError, CheckpointError, DataError, FolderError, OriginalError, SettingError, SourceError, SubmissionError),
-    *(UnknownSuiteError, OSError),
+    *(AttackError, CheckpointError, DataError, FolderError, OriginalError, SettingError, SignalError, SourceError),
+    *(SubmissionError, UnknownSuiteError, OSError),
 )
 EXIT_INTERRUPTED = 130
 

@@ -4,6 +4,8 @@ suites/cifar10_hi/
     suite.json                      recipe, versions, noise multiplier, digest of the data; public
     public/rows.parquet             one row per model, as published
     public/train/model_0.safetensors ...
+    public/signals/loss.safetensors ...     made of what is public, see `signals`
+    unfinished-signals/             those of some models, until all are there
     private/rows.parquet            the truth for every model
     private/keys.json               the secret keys of the training
     private/opening-dev.json        what opens the commitment to a hidden split's truth, see `commitments`
@@ -57,7 +59,7 @@ PRIVATE_SCHEMA = pa.schema(
 )
 _DELTA_ENCODED = ("challenge.list.element", "training.list.element")
 
-PUBLIC, PRIVATE = "public", "private"
+PUBLIC, PRIVATE, SIGNALS = "public", "private", "signals"
 ROWS_IN_GROUP = 25  # a row of a full suite has up to 60,000 records
 _LONGEST = 300  # characters of a text in a manifest
 
@@ -231,6 +233,16 @@ class SuiteFolder:
     def checkpoint(self, suite: Suite, model_id: int) -> Path:
         """Where a model's weights are: `checkpoint_path` below `public/`, without the suite's name."""
         return self.root / PUBLIC / suite.split_of(model_id) / f"model_{model_id}.safetensors"
+
+    @property
+    def signals(self) -> Path:
+        """Where the files of signals are."""
+        return self.root / PUBLIC / SIGNALS
+
+    @property
+    def unfinished_signals(self) -> Path:
+        """Where signals of some models are kept until all are there."""
+        return self.root / "unfinished-signals"
 
     def _partial(self, model_id: int) -> Path:
         return self.root / PRIVATE / "partial" / f"model_{model_id}.json"

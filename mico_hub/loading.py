@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mico_hub.data import BaseDataset, Inputs
+    from mico_hub.signals import Signals
 
 Row = Mapping[str, Any]
 
@@ -158,6 +159,46 @@ def load_data(row: Row, source: str | Path | None = None, data: str | Path | Non
 @cache
 def _warn_once(message: str) -> None:
     logger.warning(message)
+
+
+def load_signals(name: str, signal: str, source: str | Path | None = None) -> "Signals":
+    """A published signal of a suite, mapped into memory.
+
+    Args:
+        name: A suite, such as `cifar10_hi`.
+        signal: Such as `margin`; see `mico_hub.signals`.
+        source: As for `load_suite`.
+
+    Raises:
+        KeyError: No such suite.
+        SourceError: The suite is to be had nowhere.
+        SignalError: There is no such signal where the suite is.
+    """
+    from mico_hub import signals
+
+    if not signals.is_signal(signal):
+        raise signals.SignalError(f"unknown signal {signal!r}; there are: {', '.join(signals.SIGNALS)}")
+    place = sources.resolve(name) if source is None else sources.named(source, name)
+    if (found := _signals_in(place, name, signal)) is None:
+        raise signals.SignalError(
+            f"{place} has no signal {signal} of {name}; upload_scripts/compute_signals.py computes it from the models"
+        )
+    return found
+
+
+def find_signals(row: Row, signal: str, source: str | Path | None = None) -> "Signals | None":
+    """As `load_signals`, of the suite and from where a row is; None where there are none."""
+    for place in _places(row, source):
+        if (found := _signals_in(place, row["suite"], signal)) is not None:
+            return found
+    return None
+
+
+def _signals_in(place: Place, name: str, signal: str) -> "Signals | None":
+    from mico_hub import signals
+
+    path = place.signals(name, signal)
+    return None if path is None else signals.read(path)
 
 
 def load_manifest(row: Row, source: str | Path | None = None) -> Manifest:

@@ -5,6 +5,7 @@
         cifar10_hi/suite.json                           recipe, noise multiplier, digest of the base dataset
         cifar10_hi/train-00000-of-00001.parquet         one row per model
         cifar10_hi/train/model_0.safetensors
+        cifar10_hi/signals/loss.safetensors             a number for each model and record, see `signals`; if computed
         versions.json                                   what each version, a tag v1, v2, ... on the Hub, holds
         croissant.json                                  the same for machines that do not know `datasets`
 
@@ -26,8 +27,9 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
 from mico_hub.cache import atomic_path, atomic_write
+from mico_hub.checkpoint import sha256_of
 from mico_hub.disclosure import Row
-from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows, write_rows
+from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, SIGNALS, FolderError, Manifest, SuiteFolder, read_rows, write_rows
 from mico_hub.suites import SPLITS, SUITES
 
 NAME = "mico"  # of the dataset, and of a folder that `load_dataset` finds by it
@@ -86,7 +88,20 @@ def write_suite(root: Path, folder: SuiteFolder, rows: Mapping[str, Sequence[Row
         source = folder.checkpoint(manifest.suite, row["model_id"])
         with atomic_path(root / row["checkpoint"]) as temporary:
             shutil.copyfile(source, temporary)
+    write_signals(root, folder)
     write_public(root, manifest, rows)
+
+
+def write_signals(root: Path, folder: SuiteFolder) -> None:
+    """Copies a suite's signals, where it has some."""
+    for source in sorted(folder.signals.glob("*.safetensors")):
+        with atomic_path(root / folder.manifest().suite.name / SIGNALS / source.name) as temporary:
+            shutil.copyfile(source, temporary)
+
+
+def signal_files(root: Path, name: str) -> list[Path]:
+    """A suite's files of signals."""
+    return sorted((root / name / SIGNALS).glob("*.safetensors"))
 
 
 def write_public(root: Path, manifest: Manifest, rows: Mapping[str, Sequence[Row]]) -> None:
@@ -111,10 +126,10 @@ def public_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
 
 
 def content_digest(root: Path, name: str) -> str:
-    """SHA-256 over a suite's manifest and Parquet files, which hold the checkpoints' own."""
+    """SHA-256 over a suite's manifest, its Parquet files, which hold the checkpoints' own, and its signals."""
     digest = hashlib.sha256()
-    for path in [root / name / MANIFEST, *sorted((root / name).glob("*.parquet"))]:
-        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    for path in [root / name / MANIFEST, *sorted((root / name).glob("*.parquet")), *signal_files(root, name)]:
+        digest.update(path.name.encode() + b"\0" + bytes.fromhex(sha256_of(path)))
     return digest.hexdigest()
 
 

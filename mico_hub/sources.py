@@ -19,11 +19,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from filelock import FileLock
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, is_offline_mode
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from mico_hub import original, repository
 from mico_hub.cache import cache_dir
-from mico_hub.folder import Manifest
+from mico_hub.folder import SIGNALS, Manifest
 from mico_hub.repository import NAME
 from mico_hub.suites import SUITES, UnknownSuiteError, get_suite
 
@@ -61,6 +62,9 @@ class Place(Protocol):
 
     def manifest(self, suite: str) -> Manifest:
         """The manifest of a suite it has."""
+
+    def signals(self, suite: str, name: str) -> Path | None:
+        """The local file of a signal of a suite it has; None where there is none."""
 
     def checkpoint(self, row: Row) -> Path:
         """The local safetensors file of a row."""
@@ -172,6 +176,19 @@ class Source:
                 raise FileNotFoundError(f"no file {local}")
             return local
         return Path(hf_hub_download(self.location, path, repo_type="dataset", revision=self.revision))
+
+    def signals(self, suite: str, name: str) -> Path | None:
+        """The file of a signal of a suite, downloaded where the source is on the Hub; None where there is none.
+
+        Raises:
+            OSError: There is no way to it.
+        """
+        try:
+            return self.fetch(f"{suite}/{SIGNALS}/{name}.safetensors")
+        except (FileNotFoundError, EntryNotFoundError) as error:
+            if isinstance(error, LocalEntryNotFoundError) and not is_offline_mode():
+                raise  # nobody was there to ask
+            return None
 
     def manifest(self, suite: str) -> Manifest:
         """The manifest of a suite it has."""
@@ -323,6 +340,7 @@ def _embedded_root(suite: str) -> Path:
 
 def trained_into_cache(name: str) -> Source:
     """The embedded suite in the cache, trained first if it is not there (under a minute on two cores)."""
+    from mico_hub.signals.suite import compute_suite
     from mico_hub.training import discard_other_versions, train_suite
     from mico_hub.workers import on_this_machine
 
@@ -334,6 +352,7 @@ def trained_into_cache(name: str) -> Source:
             trained = root.parent / "trained"
             discard_other_versions(trained)
             folder = train_suite(get_suite(name), trained, workers=on_this_machine())
+            compute_suite(trained)
             partial = root.parent / "partial"
             shutil.rmtree(partial, ignore_errors=True)
             repository.write_suite(partial, folder, repository.public_rows(folder))

@@ -16,7 +16,7 @@ from mico_hub.folder import FolderError, Manifest, SuiteFolder, checkpoint_path
 from mico_hub.randomness import Keys, draws_on
 from mico_hub.sgd import Assignment, Runtime
 from mico_hub.suites import Suite
-from mico_hub.workers import Common, Finished, Job, ThisProcess, Workers, installed
+from mico_hub.workers import Common, Finished, ThisProcess, TrainingJob, Workers, installed
 
 
 def train_suite(
@@ -171,7 +171,7 @@ def _missing(folder: SuiteFolder, manifest: Manifest) -> list[int]:
 
 def _jobs(
     folder: SuiteFolder, manifest: Manifest, data: BaseDataset, missing: Sequence[int], runtime: Runtime, size: int
-) -> Iterator[Job]:
+) -> Iterator[TrainingJob]:
     """The missing models in groups, made when there is a worker for them."""
     keys, wanted = folder.keys(), set(missing)
     group: dict[int, Assignment] = {}
@@ -179,7 +179,7 @@ def _jobs(
         if model_id in wanted:
             group[model_id] = Assignment(manifest.suite, split, keys[model_id], manifest.noise_multiplier)
         if group and (len(group) == size or model_id == missing[-1]):
-            yield Job(
+            yield TrainingJob(
                 tuple(group), tuple(group.values()), runtime, manifest.versions, data.digest, manifest.start_digest
             )
             group = {}

@@ -38,9 +38,10 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three small suites, trained: digits_inf, digits_hi, and digits_lo that reveals its training."""
+    """Three small suites, trained: digits_inf; with signals digits_hi, and digits_lo that reveals its training."""
     from dataclasses import replace
 
+    from mico_hub.signals.suite import compute_suite
     from mico_hub.suites import SUITES
     from mico_hub.training import train_suite
 
@@ -50,6 +51,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if name == "digits_lo":
             suite = replace(suite, disclosure="training")
         train_suite(suite, root / name)
+        if name != "digits_inf":
+            compute_suite(root / name)
     return root
 
 

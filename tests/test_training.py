@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.metrics import roc_auc_score
 from synthetic import tiny_weights
 
-from mico_hub import signals, training
+from mico_hub import training
 from mico_hub.accounting import calibrate
 from mico_hub.data import load_base
 from mico_hub.disclosure import Measured
@@ -28,7 +29,8 @@ from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 from mico_hub.training import discard_other_versions, train_suite
 from mico_hub.workers import Finished, Processes
-from upload_scripts.train_suite import parse_count, parse_device, parse_models
+from mico_hub.workers.options import parse_count, parse_device
+from upload_scripts.train_suite import parse_models
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py")]
@@ -261,7 +263,9 @@ def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
         given = [Assignment(used, draw(len(data), used.n, used.m), Keys.draw(), noise) for _ in range(30)]
         trained = train_models(given, data, Runtime(stack=30))
         scores = [
-            -signals.loss(network(data.inputs(each.split.challenge)), data.labels[each.split.challenge])
+            -torch.nn.functional.cross_entropy(
+                network(data.inputs(each.split.challenge)), data.labels[each.split.challenge], reduction="none"
+            )
             for each, network in zip(given, trained, strict=True)
         ]
         membership = np.concatenate([each.split.membership for each in given])

@@ -24,27 +24,27 @@ from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 from mico_hub.training import train_suite
-from mico_hub.workers import Common, Finished, Job, Processes, WorkerError, installed
+from mico_hub.workers import Common, Finished, Processes, TrainingJob, WorkerError, installed
 from mico_hub.workers import job as job_module
+from mico_hub.workers import train as train_module
 from mico_hub.workers.cluster import ray_cluster
 from mico_hub.workers.dispatch import LOST_WORKERS, LostError, dispatch
-from mico_hub.workers.job import run_job
 
 ROOT = Path(__file__).parents[1]
 COMMON = Common(load_base("digits"))
 SUITE = replace(SUITES["digits_hi"], epochs=2).with_models(4, 1, 1)
 
 
-def job(suite: Suite = SUITE, models: int = 4, runtime: Runtime | None = None) -> Job:
+def job(suite: Suite = SUITE, models: int = 4, runtime: Runtime | None = None) -> TrainingJob:
     data = load_base("digits")
     given = [Assignment(suite, draw(len(data), suite.n, suite.m), Keys.draw(), 1.0) for _ in range(models)]
-    return Job(tuple(range(models)), tuple(given), runtime or Runtime(stack=4), installed(), data.digest, None)
+    return TrainingJob(tuple(range(models)), tuple(given), runtime or Runtime(stack=4), installed(), data.digest, None)
 
 
 def test_the_steps_of_a_job_are_reported_to_the_end() -> None:
     reported: list[int] = []
     given = job(runtime=Runtime(stack=2))
-    finished = run_job(given, COMMON, reported.append)
+    finished = given.run(COMMON, reported.append)
     assert [model.model_id for model in finished] == [0, 1, 2, 3]
     assert reported == sorted(reported)
     assert reported[-1] == given.steps
@@ -54,7 +54,7 @@ def test_a_worker_with_other_packages_or_data_is_refused() -> None:
     given = job()
     other = replace(given, versions=dict(given.versions) | {"torch": "1.8.1"}, data_digest="0" * 64)
     with pytest.raises(WorkerError, match=r"torch .*, expected 1\.8\.1; digits with digest .*, expected 0000"):
-        run_job(other, COMMON, lambda steps: None)
+        other.run(COMMON, lambda steps: None)
 
 
 CUDA = torch.OutOfMemoryError("out of memory. Tried to allocate 20.00 GiB.\nAnd more.")
@@ -81,15 +81,15 @@ def test_when_memory_runs_out_half_is_tried_once(
             raise error
         return train_models(group, *args)
 
-    monkeypatch.setattr(job_module, "train_models", train)
+    monkeypatch.setattr(train_module, "train_models", train)
     finished: Sequence[Finished] = ()
     if len(failing) == 1:
-        finished = run_job(job(), COMMON, lambda steps: None)
+        finished = job().run(COMMON, lambda steps: None)
     else:
         with pytest.raises(
             WorkerError, match=r"models 0 to 3: cpu ran out of memory, also with .*stack=2.*20.00 GiB\.; .*--stack"
         ) as raised:
-            run_job(job(), COMMON, lambda steps: None)
+            job().run(COMMON, lambda steps: None)
         finished = raised.value.finished
     assert [model.model_id for model in finished] == list(range(kept))
     assert tried == stacks
@@ -100,9 +100,9 @@ def test_an_error_that_is_not_for_lack_of_memory_is_not_tried_again(monkeypatch:
     def train(*args: Any) -> Any:
         raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
-    monkeypatch.setattr(job_module, "train_models", train)
+    monkeypatch.setattr(train_module, "train_models", train)
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
-        run_job(job(), COMMON, lambda steps: None)
+        job().run(COMMON, lambda steps: None)
 
 
 def test_the_second_try_does_not_hold_the_memory_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,8 +121,8 @@ def test_the_second_try_does_not_hold_the_memory_of_the_first(monkeypatch: pytes
         assert held[0]() is None
         return train_models(group, *args)
 
-    monkeypatch.setattr(job_module, "train_models", train)
-    assert len(run_job(job(), COMMON, lambda steps: None)) == 4
+    monkeypatch.setattr(train_module, "train_models", train)
+    assert len(job().run(COMMON, lambda steps: None)) == 4
 
 
 def test_this_package_is_known_by_its_content() -> None:
@@ -139,9 +139,9 @@ class FakePool:
     room = 3
 
     def __init__(self, outcomes: dict[int, list[Any]]) -> None:
-        self.outcomes, self.begun = outcomes, dict[Any, Job]()
+        self.outcomes, self.begun = outcomes, dict[Any, TrainingJob]()
 
-    def begin(self, job: Job) -> int:
+    def begin(self, job: Any) -> int:
         self.begun[len(self.begun)] = job
         return len(self.begun) - 1
 
@@ -279,7 +279,7 @@ def test_a_job_that_fails_on_the_cluster_fails_as_it_would_here(tmp_path: Path) 
         with pytest.raises(WorkerError, match="expected 0000"):
             list(workers.run(iter([broken]), COMMON, lambda steps: None))
         finished = list(workers.run(iter([given]), COMMON, lambda steps: None))
-        alone = run_job(given, COMMON, lambda steps: None)
+        alone = given.run(COMMON, lambda steps: None)
         assert [[model.weights for model in group] for group in finished] == [[model.weights for model in alone]]
     path = tmp_path / "model.safetensors"
     path.write_bytes(alone[0].weights)

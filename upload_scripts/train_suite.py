@@ -7,23 +7,21 @@ python upload_scripts/train_suite.py cifar10_hi cifar10_lo --data ~/data --ray 1
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import torch
 from tqdm import tqdm
 
 from mico_hub.data import DataError
 from mico_hub.folder import FolderError
-from mico_hub.models import MODELS, default_device
+from mico_hub.models import MODELS
 from mico_hub.sgd import DeviceError, Runtime
 from mico_hub.suites import Suite, UnknownSuiteError, get_suite
 from mico_hub.training import train_suite
-from mico_hub.workers import WorkerError, Workers, on_this_machine
-from mico_hub.workers.cluster import LOCAL, ray_cluster
+from mico_hub.workers import WorkerError
+from mico_hub.workers.options import add_arguments, parse, parse_count, workers_of
 
 
 def parse_models(text: str) -> tuple[int, int, int]:
@@ -39,51 +37,6 @@ def parse_models(text: str) -> tuple[int, int, int]:
     if train < 1 or min(dev, final) < 0:
         raise argparse.ArgumentTypeError(f"expected at least one train model and no negative count, got {text!r}")
     return train, dev, final
-
-
-def parse_count(text: str) -> int:
-    """A number from 1.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
-    return int(text)
-
-
-def parse_device(text: str, *, on_cluster: bool = False) -> str:
-    """The torch device of that name, which is here; on a cluster, whose nodes have devices of their own, the kind.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    if on_cluster:
-        if text not in ("cpu", "cuda"):
-            raise argparse.ArgumentTypeError(f"expected cpu or cuda with --ray, got {text!r}")
-        return text
-    try:
-        return str(torch.empty(0, device=text).device)
-    except (RuntimeError, AssertionError) as error:  # torch without CUDA raises the latter
-        first = str(error).split("\n", 1)[0]
-        raise argparse.ArgumentTypeError(
-            f"expected a device of this machine such as cpu, got {text!r}: {first}"
-        ) from None
-
-
-@contextmanager
-def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
-    """Where the command line says that models are trained.
-
-    Raises:
-        WorkerError: The Ray cluster cannot be joined.
-    """
-    if options.ray is None:
-        on_cpu = torch.device(options.device).type == "cpu"
-        yield on_this_machine(options.processes or (None if on_cpu else 1), options.data)
-    else:
-        with ray_cluster(options.ray, gpu=options.device == "cuda") as cluster:
-            yield cluster
 
 
 def train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
@@ -123,25 +76,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
     parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
     parser.add_argument("--pretrained", help="folder or Hub model that text models start from")
-    best = default_device().type
-    parser.add_argument("--device", help=f"default: {best}; with --ray cpu, or cuda for a GPU a job")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
-    where.add_argument(
-        "--ray",
-        nargs="?",
-        const=LOCAL,
-        metavar="ADDRESS",
-        help="train on a Ray cluster: HOST:PORT of its head, auto, ray://HOST:PORT, or nothing to start one here",
-    )
+    add_arguments(parser)
     parser.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
     parser.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
-    options = parser.parse_args()
-    on_cluster = options.ray is not None
-    try:
-        options.device = parse_device(options.device or ("cpu" if on_cluster else best), on_cluster=on_cluster)
-    except argparse.ArgumentTypeError as error:
-        parser.error(f"argument --device: {error}")
+    options = parse(parser)
     try:
         chosen = [get_suite(name) for name in dict.fromkeys(options.suites)]
         train_all([suite.with_models(*options.models) if options.models else suite for suite in chosen], options)

@@ -12,7 +12,8 @@ import numpy.typing as npt
 from mico_hub import signals
 from mico_hub.attacks import calibrated, classifier, entropy, gradient_norm, lira, loss, rmia
 from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, Population, Seen, TooFewShadowsError
-from mico_hub.loading import load_data
+from mico_hub.loading import find_signals, load_data
+from mico_hub.signals.layout import public_population
 from mico_hub.splits import Indices
 
 ATTACKS: Mapping[str, Attack] = MappingProxyType(
@@ -27,8 +28,6 @@ ATTACKS: Mapping[str, Attack] = MappingProxyType(
     }
 )
 """Name -> attack, weakest first as far as is known beforehand."""
-
-POPULATION = 2_000  # records, for attacks that ask for some
 
 logger = logging.getLogger("mico_hub")
 
@@ -140,6 +139,9 @@ def prepare(
 ) -> Prepared:
     """Brings together all that some attacks need; arguments as of `attack`.
 
+    Signals that are published with the suite are read; from them alone no model and no base dataset is needed. Others
+    are computed from the models.
+
     Raises:
         ValueError: As `attack`.
     """
@@ -150,16 +152,22 @@ def prepare(
     others: list[Row] = []
     if any(each.shadows for each in chosen):
         others = _shadow_rows(rows if shadows is None else list(shadows))
-    data = load_data(rows[0], source)
-    population = public_population(len(data)) if any(each.population for each in chosen) else _indices([])
+    asked = dict.fromkeys(name for each in chosen for name in each.signals)
+    published = {name: find_signals(rows[0], name, source) for name in asked}
+    population = _indices([])
+    if any(each.population for each in chosen):
+        there = next(filter(None, published.values()), None)
+        population = public_population(len(load_data(rows[0], source))) if there is None else there.population
     records = np.unique(np.concatenate([population, *(_indices(row["challenge"]) for row in rows)]))
-    names = [name for name in signals.SIGNALS if any(name in each.signals for each in chosen)]
 
     def of(models: Sequence[Row]) -> dict[str, FloatArray]:
         if not models:
-            return {name: np.empty((0, len(records))) for name in names}
-        computed = signals.compute(models, records, data, source, names)
-        return {name: values.astype(np.float64) for name, values in computed.items()}
+            return {name: np.empty((0, len(records))) for name in published}
+        found = {name: _published(signal, models, records) for name, signal in published.items()}
+        if missing := [name for name, values in found.items() if values is None]:
+            computed = signals.compute(models, records, load_data(rows[0], source), source, missing)
+            found |= {name: values.astype(np.float64) for name, values in computed.items()}
+        return {name: values for name, values in found.items() if values is not None}
 
     of_targets = of(rows)
     return Prepared(
@@ -172,10 +180,15 @@ def prepare(
     )
 
 
-def public_population(num_records: int) -> Indices:
-    """The records of the population that all attacks take: at most `POPULATION`, the same each time, ascending."""
-    size = min(POPULATION, num_records)
-    return np.sort(np.random.default_rng(0).choice(num_records, size, replace=False))
+def _published(found: signals.Signals | None, models: Sequence[Row], records: Indices) -> FloatArray | None:
+    """(M, R) values as far as an attack asks for them; None where they are not published, or of other models."""
+    if found is None:
+        return None
+    try:
+        return found.values(models, records)
+    except signals.SignalError as error:
+        logger.warning("%s; computed here from the models instead", error)
+        return None
 
 
 def to_predictions(scores: Sequence[npt.ArrayLike]) -> list[FloatArray]:

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from mico_hub.attacks.base import Attack, FloatArray, Points
-from mico_hub.signals import SIGNALS
+from mico_hub.signals import SIGNALS, is_signal, white_box
 
 
 class AttackError(ValueError):
@@ -36,8 +36,8 @@ def load(path: Path) -> Attack:
     function = getattr(module, "score", None)
     asked = getattr(module, "SIGNALS", ("margin",))
     problems = [] if callable(function) else ["expected a function score(points)"]
-    if isinstance(asked, str) or not set(asked) <= set(SIGNALS) or not asked:
-        problems.append(f"expected SIGNALS to be some of {', '.join(SIGNALS)}, got {asked!r}")
+    if isinstance(asked, str) or not all(map(is_signal, asked)) or not asked:
+        problems.append(f"expected SIGNALS to be some of {', '.join(SIGNALS)}, gradient_norm_layer_N, got {asked!r}")
     if function is None or problems:
         raise AttackError(f"{path} is no attack: {'; '.join(problems)}")
     return Attack(
@@ -48,7 +48,7 @@ def load(path: Path) -> Attack:
         score=_checked(path, function),
         shadows=bool(getattr(module, "SHADOWS", True)),
         population=bool(getattr(module, "POPULATION", False)),
-        white_box="gradient_norm" in asked,
+        white_box=any(map(white_box, asked)),
         few="whatever the file does",
     )
 

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 
 from mico_hub.data.base import BaseDataset, Inputs
+from mico_hub.splits import Indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -16,6 +17,9 @@ class Records:
     rows: torch.Tensor  # (N, ...), compact: uint8, or of text int32
     labels: torch.Tensor  # (N,) int64
     prepare: Callable[[torch.Tensor], Inputs]  # some of `rows` -> what the network takes
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
     def take(self, records: torch.Tensor) -> tuple[Inputs, torch.Tensor]:
         """Inputs and labels of a batch.
@@ -33,18 +37,42 @@ class Records:
             return {name: tensor.view(*shape, tensor.shape[-1]) for name, tensor in inputs.items()}, labels
         return inputs.view(*shape, *inputs.shape[1:]), labels
 
+    def by_size(self) -> torch.Tensor:
+        """All records, texts by length: in this order batches need the least padding."""
+        if self.prepare is _trimmed:
+            return self.rows[:, 1].sum(dim=1).argsort(stable=True)
+        return torch.arange(len(self), device=self.labels.device)
+
 
 @lru_cache(maxsize=1)
 def on_device(data: BaseDataset, device: str) -> Records:
     """The dataset's records on a device, text tokenised; kept for the next call with data of the same content."""
-    labels = data.labels.to(device)
-    if isinstance(data.raw, torch.Tensor):
-        return Records(data.raw.to(device), labels, data.prepare)
-    text = data.prepare(list(data.raw))
+    return _records(data, data.raw, data.labels, device)
+
+
+def chosen(data: BaseDataset, records: Indices, device: str | torch.device) -> Records:
+    """Some records on a device, numbered from 0 in the order of `records`.
+
+    Raises:
+        IndexError: An index is not a record of the dataset.
+    """
+    if len(records) and not 0 <= records.min() <= records.max() < len(data):
+        raise IndexError(f"{data.name}: expected records from 0 to {len(data) - 1:,}, got up to {records.max():,}")
+    index = torch.from_numpy(records)
+    some = data.raw[index] if isinstance(data.raw, torch.Tensor) else tuple(data.raw[i] for i in records)
+    return _records(data, some, data.labels[index], device)
+
+
+def _records(
+    data: BaseDataset, raw: torch.Tensor | tuple[str, ...], labels: torch.Tensor, device: str | torch.device
+) -> Records:
+    if isinstance(raw, torch.Tensor):
+        return Records(raw.to(device), labels.to(device), data.prepare)
+    text = data.prepare(list(raw))
     if not isinstance(text, dict):
         raise TypeError(f"{data.name}: expected sentences to become tokens, got a tensor")
     rows = torch.stack([text["input_ids"], text["attention_mask"]], dim=1)  # (N, 2, T)
-    return Records(rows.to(torch.int32).to(device), labels, _trimmed)
+    return Records(rows.to(torch.int32).to(device), labels.to(device), _trimmed)
 
 
 def _trimmed(rows: torch.Tensor) -> Inputs:

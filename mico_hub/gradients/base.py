@@ -54,6 +54,18 @@ class Gradients(Protocol):
         """
         ...
 
+    def record_norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        """The L2 norm of each record's gradient, (K, B, parts); over all parameters it is the norm over the parts.
+
+        Args:
+            inputs: (K, B, ...).
+            labels: (K, B) int64.
+
+        Returns:
+            The parts are the layers of stackable models; any other model is one part.
+        """
+        ...
+
     def networks(self) -> list[nn.Module]:
         """The K models with their present values."""
         ...
@@ -129,6 +141,16 @@ class OneModel:
                 total.add_(part)
             norms.append(of_rows)
         return [total[None] for total in sums], torch.cat(norms)[None]
+
+    def record_norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        """See `Gradients.record_norms`."""
+        rows = [slice(start, start + self._microbatch) for start in range(0, labels.shape[1], self._microbatch)]
+        norms = [self._norms(_only(inputs, part), labels[0, part]) for part in rows]
+        return torch.cat(norms)[None, :, None] if norms else torch.zeros(1, 0, 1, device=labels.device)
+
+    def _norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        """Of at most `microbatch` records, (B,)."""
+        raise NotImplementedError
 
     def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:
         """Of at most `microbatch` records, each one's gradient multiplied by what `weigh` makes of its norm."""

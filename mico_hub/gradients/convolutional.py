@@ -1,5 +1,7 @@
 """A chain with convolutions, one model at a time; per-record gradients as matrix products over image patches."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -40,6 +42,17 @@ class ConvolutionalChain(OneModel):
         return super().mean(_channels_last(features(inputs)[0])[None], labels)
 
     def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:
+        parts = self._parts(inputs, labels)
+        norms = _norms_of(parts)
+        with torch.no_grad():
+            factors = weigh(norms)
+            return [summed for part in parts for summed in part.weighted_sum(factors)], norms
+
+    def _norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        return _norms_of(self._parts(inputs, labels))
+
+    def _parts(self, inputs: Inputs, labels: torch.Tensor) -> list["_Linear | _Convolution"]:
+        """The gradients of the records by layer."""
         seen: list[tuple[nn.Conv2d | nn.Linear, torch.Tensor, torch.Tensor]] = []  # layer, its input, its output
         value = _channels_last(features(inputs))
         for part in self._chain:
@@ -51,15 +64,12 @@ class ConvolutionalChain(OneModel):
         loss = functional.cross_entropy(value, labels, reduction="sum")
         deltas = torch.autograd.grad(loss, [output for _, _, output in seen])
         with torch.no_grad():
-            parts = [
+            return [
                 self._convolution(layer, activation, delta)
                 if isinstance(layer, nn.Conv2d)
                 else _Linear(activation, delta)
                 for (layer, activation, _), delta in zip(seen, deltas, strict=True)
             ]
-            norms = torch.stack([part.squares() for part in parts]).sum(dim=0).sqrt_()
-            factors = weigh(norms)
-            return [summed for part in parts for summed in part.weighted_sum(factors)], norms
 
     def _convolution(self, layer: nn.Conv2d, activation: torch.Tensor, delta: torch.Tensor) -> "_Convolution":
         patches = _patches(layer, activation)  # (B, positions, kernel x in)
@@ -102,6 +112,12 @@ class _Convolution:
         outputs, inputs, height, width = self._layer.weight.shape
         summed = (factors @ self._weights.flatten(1)).view(outputs, height, width, inputs)
         return summed.permute(0, 3, 1, 2), factors @ self._biases
+
+
+@torch.no_grad()
+def _norms_of(parts: Sequence[_Linear | _Convolution]) -> torch.Tensor:
+    """(B,) over all layers."""
+    return torch.stack([part.squares() for part in parts]).sum(dim=0).sqrt_()
 
 
 def _patches(layer: nn.Conv2d, images: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,8 @@
 """Any other network, one model at a time, by opacus' ghost clipping."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 import torch
@@ -33,16 +35,31 @@ class GhostClipping(OneModel):
         return GradSampleModuleFastGradientClipping(self._network, loss_reduction="sum", use_ghost_clipping=True)
 
     def _weighted_sum(self, inputs: Inputs, labels: torch.Tensor, weigh: Weigh) -> Clipped:
-        with warnings.catch_warnings():
-            # The network's inputs need no gradient; torch notes that opacus' hooks cope with it.
-            warnings.filterwarnings("ignore", message="Full backward hook is firing")
-            self._module.enable_hooks()
-            try:
-                losses = record_losses(self._module, inputs, labels)
-                torch.autograd.backward(losses.sum(), retain_graph=True)
-            finally:
-                self._module.disable_hooks()
-            norms: torch.Tensor = self._module.get_norm_sample().detach()
-            self._module.zero_grad(set_to_none=True)  # the sum without clipping, and the norms
+        with _without_notes():
+            losses, norms = self._first_pass(inputs, labels, again=True)
             weighted = (losses * weigh(norms)).sum()
             return list(torch.autograd.grad(weighted, self._trainable, materialize_grads=True)), norms
+
+    def _norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        with _without_notes():
+            return self._first_pass(inputs, labels, again=False)[1]
+
+    def _first_pass(self, inputs: Inputs, labels: torch.Tensor, *, again: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """(B,) losses, through which one can go back `again`, and (B,) norms."""
+        self._module.enable_hooks()
+        try:
+            losses = record_losses(self._module, inputs, labels)
+            torch.autograd.backward(losses.sum(), retain_graph=again)
+        finally:
+            self._module.disable_hooks()
+        norms: torch.Tensor = self._module.get_norm_sample().detach()
+        self._module.zero_grad(set_to_none=True)  # the sum without clipping, and the norms
+        return losses, norms
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """The network's inputs need no gradient; torch notes that opacus' hooks cope with it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        yield

@@ -56,14 +56,14 @@ class LinearStack:
     ) -> Clipped:
         """See `Gradients.clipped_sum`."""
         activations, deltas = self._backpropagate(inputs, labels)
-        squares = [
-            torch.linalg.vector_norm(delta, dim=2).square_()
-            * torch.linalg.vector_norm(activation, dim=2).square_().add_(1)
-            for activation, delta in zip(activations, deltas, strict=True)
-        ]
-        norms = torch.stack(squares).sum(dim=0).sqrt_()  # (K, B)
+        norms = torch.stack(_squares(activations, deltas)).sum(dim=0).sqrt_()  # (K, B)
         factors = factors_of(norms, clipping_norm, present)[..., None]
         return self._sums(activations, [delta.mul_(factors) for delta in deltas]), norms
+
+    @torch.no_grad()
+    def record_norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        """See `Gradients.record_norms`."""
+        return torch.stack(_squares(*self._backpropagate(inputs, labels)), dim=2).sqrt_()
 
     def _backpropagate(self, inputs: Inputs, labels: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """The input of each layer, (K, B, in), and the gradient of each record's loss by its output, (K, B, out)."""
@@ -85,6 +85,14 @@ class LinearStack:
         for activation, delta in zip(activations, deltas, strict=True):
             sums += [torch.bmm(delta.transpose(1, 2), activation), delta.sum(dim=1)]
         return sums
+
+
+def _squares(activations: list[torch.Tensor], deltas: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The squared norms of each layer's gradients, (K, B) each."""
+    return [
+        torch.linalg.vector_norm(delta, dim=2).square_() * torch.linalg.vector_norm(activation, dim=2).square_().add_(1)
+        for activation, delta in zip(activations, deltas, strict=True)
+    ]
 
 
 def _affine(inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

@@ -109,6 +109,10 @@ class Original:
         """The suite's manifest; its rows are made if they are not yet."""
         return repository.read_manifest(self._rows(suite), suite)
 
+    def signals(self, suite: str, name: str) -> Path | None:
+        """None: the competition published none."""
+        return None
+
     def checkpoint(self, row: Mapping[str, Any]) -> Path:
         """The row's checkpoint as safetensors, brought here and converted where it is not yet.
 

@@ -1,10 +1,11 @@
-"""Where models are trained: this process, processes of this machine, or a Ray cluster.
+"""Where jobs run, training above all: this process, processes of this machine, or a Ray cluster.
 
-A job carries all that decides its models' weights, so it does not matter where it runs, or how often it is begun.
+A job carries all that decides its results, so it does not matter where it runs, or how often it is begun.
 """
 
-from mico_hub.workers.job import Common, Finished, Job, WorkerError, Workers, installed
+from mico_hub.workers.job import Common, Job, WorkerError, Workers, installed
 from mico_hub.workers.local import Processes, ThisProcess, on_this_machine
+from mico_hub.workers.train import Finished, TrainingJob
 
 __all__ = [
     "Common",
@@ -12,6 +13,7 @@ __all__ = [
     "Job",
     "Processes",
     "ThisProcess",
+    "TrainingJob",
     "WorkerError",
     "Workers",
     "installed",

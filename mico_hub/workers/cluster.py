@@ -11,7 +11,7 @@ from itertools import count
 from typing import Any
 
 from mico_hub.workers.dispatch import POLL_SECONDS, LostError, dispatch
-from mico_hub.workers.job import Common, Finished, Job, Report, Results, WorkerError, run_job
+from mico_hub.workers.job import Common, Job, Report, Result, Results, WorkerError
 from mico_hub.workers.local import default_processes
 
 LOCAL = "local"
@@ -71,7 +71,12 @@ class RayCluster:
         """See `Workers.parallel`."""
         return int(self.ray.cluster_resources().get(self.resource, 0))
 
-    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
+    @property
+    def shares_files(self) -> bool:
+        """See `Workers.shares_files`."""
+        return False
+
+    def run(self, jobs: Iterator[Job[Result]], common: Common, progress: Report) -> Results[Result]:
         """See `Workers.run`."""
         pool = _RayPool(self, common)
         try:
@@ -104,7 +109,7 @@ class _RayPool:
             raise WorkerError(f"the Ray cluster at {self._cluster.address} has lost every {self._cluster.resource}")
         return 2 * self._cluster.parallel  # one waits for each that runs
 
-    def begin(self, job: Job) -> int:
+    def begin(self, job: Job[Any]) -> int:
         number = next(self._numbers)
         self._references[number] = self._task.remote(job, self._common, self._board, number)
         return number
@@ -113,9 +118,9 @@ class _RayPool:
         done, _ = self._ray.wait([self._references[number] for number in tickets], timeout=POLL_SECONDS)
         return [number for number in tickets if self._references[number] in done]
 
-    def result(self, ticket: Hashable) -> list[Finished]:
+    def result(self, ticket: Hashable) -> Sequence[Any]:
         try:
-            finished: list[Finished] = self._ray.get(self._references.pop(ticket))
+            finished: Sequence[Any] = self._ray.get(self._references.pop(ticket))
         except self._ray.exceptions.RayTaskError as error:
             raise _as_here(error.cause) from error
         except self._ray.exceptions.RayError as error:  # a node or a worker died, or Ray killed it for memory
@@ -160,8 +165,8 @@ def _as_here(cause: BaseException) -> Exception:
     return cause if isinstance(cause, WorkerError | OSError | ValueError) else WorkerError(f"a job failed: {cause!r}")
 
 
-def _remote_job(job: Job, common: Common, board: Any, number: int) -> list[Finished]:
-    return run_job(job, common, lambda steps: board.report.remote(number, steps))
+def _remote_job(job: Job[Any], common: Common, board: Any, number: int) -> Sequence[Any]:
+    return job.run(common, lambda steps: board.report.remote(number, steps))
 
 
 class _Board:

@@ -3,9 +3,9 @@
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
-from mico_hub.workers.job import Finished, Job, Report, Results, WorkerError
+from mico_hub.workers.job import Job, Report, Result, Results, WorkerError
 
 POLL_SECONDS = 0.3
 LOST_WORKERS = 5
@@ -28,7 +28,7 @@ class Pool(Protocol):
         """
         ...
 
-    def begin(self, job: Job) -> Hashable:
+    def begin(self, job: Job[Any]) -> Hashable:
         """Hands a job out."""
         ...
 
@@ -36,7 +36,7 @@ class Pool(Protocol):
         """Waits at most `POLL_SECONDS` for one of them to end; those that have."""
         ...
 
-    def result(self, ticket: Hashable) -> Sequence[Finished]:
+    def result(self, ticket: Hashable) -> Sequence[Any]:
         """What an ended job gave.
 
         Raises:
@@ -52,12 +52,12 @@ class Pool(Protocol):
 
 @dataclass(slots=True)
 class _Try:
-    job: Job
+    job: Job[Any]
     losses: int  # of workers, before this one
     seen: int = 0  # steps that were told of
 
 
-def dispatch(pool: Pool, jobs: Iterator[Job], progress: Report) -> Results:
+def dispatch(pool: Pool, jobs: Iterator[Job[Result]], progress: Report) -> Results[Result]:
     """See `Workers.run`."""
     under_way: dict[Hashable, _Try] = {}
     failures: list[Exception] = []
@@ -86,7 +86,7 @@ def dispatch(pool: Pool, jobs: Iterator[Job], progress: Report) -> Results:
     raise failures[0]
 
 
-def _outcome(pool: Pool, ticket: Hashable) -> tuple[Sequence[Finished], Exception | None]:
+def _outcome(pool: Pool, ticket: Hashable) -> tuple[Sequence[Any], Exception | None]:
     try:
         return pool.result(ticket), None
     except WorkerError as error:

@@ -1,34 +1,27 @@
-"""A group of models that one worker trains: what it is given, what it gives back. No files."""
+"""A piece of a suite's work that one worker does: what it is given, what it gives back. No files."""
 
-import gc
 import hashlib
-import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
-import torch
-
-from mico_hub import checkpoint
 from mico_hub.data import BaseDataset
 from mico_hub.models import Start
-from mico_hub.sgd import Assignment, Runtime, accuracy, train_models
 
 PACKAGES = ("torch", "opacus", "numpy", "transformers", "safetensors")
 """What a model's weights depend on besides its assignment, its data and this package."""
 
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
-log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+Result_co = TypeVar("Result_co", covariant=True)
 
 
 class WorkerError(RuntimeError):
-    """Training failed, or where it runs; what was finished before is kept."""
+    """A job failed, or where it runs; what was finished before is kept."""
 
-    finished: Sequence["Finished"] = ()
+    finished: Sequence[Any] = ()
     """What the same job had finished."""
 
 
@@ -36,7 +29,7 @@ class WorkerError(RuntimeError):
 class Common:
     """What all jobs of a suite read: large, and sent once."""
 
-    data: BaseDataset  # that the splits index
+    data: BaseDataset  # that the jobs' records index
     start: Start | None = None  # the weights that training starts from; None: random ones
 
     @property
@@ -45,37 +38,34 @@ class Common:
         return None if self.start is None else self.start.digest
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """Some models of a suite."""
-
-    model_ids: tuple[int, ...]
-    assignments: tuple[Assignment, ...]  # aligned with `model_ids`
-    runtime: Runtime
-    versions: Mapping[str, str]  # `installed()` where the suite was begun
-    data_digest: str  # of the base dataset
-    start_digest: str | None  # of the weights that training starts from
-
-    @property
-    def steps(self) -> int:
-        """Steps of all its models together, the unit of progress."""
-        return self.assignments[0].suite.steps * len(self.assignments)
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A trained model."""
-
-    model_id: int
-    weights: bytes  # the checkpoint file
-    accuracy: float | None  # over the records that no one has seen; None where there are none
-
-
 Report = Callable[[int], None]
 """Called with how many steps of a job, or how many more steps of all jobs, are done."""
 
-Results = Generator[list[Finished], None, None]
-"""Finished models as they come; to be closed, for nothing to run on."""
+
+class Job(Protocol[Result_co]):
+    """Something to do for some models of a suite; it can be begun anywhere, any number of times."""
+
+    @property
+    def dataset(self) -> str:
+        """The name of the base dataset."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """All of its steps, the unit of progress."""
+        ...
+
+    def run(self, common: Common, report: Report) -> Sequence[Result_co]:
+        """Does it, in this process.
+
+        Raises:
+            WorkerError: What is here is not what the job was made for, or it failed; it holds what was finished.
+        """
+        ...
+
+
+Results = Generator[list[Result], None, None]
+"""What jobs give, as it comes; to be closed, for nothing to run on."""
 
 
 class Workers(Protocol):
@@ -86,7 +76,12 @@ class Workers(Protocol):
         """How many jobs run at a time."""
         ...
 
-    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
+    @property
+    def shares_files(self) -> bool:
+        """Whether jobs see the files of this machine."""
+        ...
+
+    def run(self, jobs: Iterator[Job[Result]], common: Common, progress: Report) -> Results[Result]:
         """Runs the jobs and yields their results as they come.
 
         Args:
@@ -111,84 +106,16 @@ def installed() -> dict[str, str]:
     return own | {name: version(name) for name in PACKAGES}
 
 
-def run_job(job: Job, common: Common, report: Report) -> list[Finished]:
-    """Trains a job's models in this process.
-
-    When the device runs out of memory, half the stack and microbatch are tried, once, and that is logged.
+def require_same(expected: dict[str, str | None], here: dict[str, str | None]) -> None:
+    """Sees to it that what a worker has is what a job was made for, by name.
 
     Raises:
-        WorkerError: Packages, data or start here are not what the suite was begun with, or memory ran out twice.
+        WorkerError: It is not; all differences are listed.
     """
-    _check(job, common)
-    suite, runtime = job.assignments[0].suite, job.runtime
-    finished: list[Finished] = []
-    for tried in (runtime, smaller := runtime.smaller(suite)):
-        try:
-            for model in _train(job, len(finished), common, tried, report):
-                finished.append(model)
-        except RuntimeError as error:
-            if not _out_of_memory(error):
-                raise
-            problem = f"{suite.name}, models {_span(job.model_ids)}: {runtime.device} ran out of memory"
-            brief = str(error).split("\n", 1)[0]
-        else:
-            return finished
-        if tried is runtime:
-            log.warning("%s: %s; trying again with %s", problem, brief, smaller)
-            _free_memory()
-            report(len(finished) * suite.steps)  # the others are done again
-    failure = WorkerError(
-        f"{problem}, also with {smaller}: {brief}; pass a smaller --stack or --microbatch, or fewer --processes"
-    )
-    failure.finished = finished
-    raise failure
-
-
-def _check(job: Job, common: Common) -> None:
-    expected: dict[str, str | None] = dict(job.versions)
-    here: dict[str, str | None] = dict(installed())
-    expected[f"{common.data.name} with digest"], here[f"{common.data.name} with digest"] = (
-        job.data_digest,
-        common.data.digest,
-    )
-    expected["weights to start from with digest"] = job.start_digest
-    here["weights to start from with digest"] = common.start_digest
     differing = [
         f"{name} {here.get(name)}, expected {expected.get(name)}"
         for name in {**expected, **here}
         if here.get(name) != expected.get(name)
     ]
     if differing:
-        raise WorkerError(f"a worker has {'; '.join(differing)}: its models would be others")
-
-
-def _out_of_memory(error: RuntimeError) -> bool:
-    """Only CUDA raises an error of its own kind."""
-    return isinstance(error, torch.OutOfMemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY)
-
-
-def _free_memory() -> None:
-    """Lets go of what a failed try held: a network and opacus' hooks on it refer to each other."""
-    gc.collect()
-    if torch.accelerator.is_available():
-        torch.accelerator.empty_cache()
-
-
-def _train(job: Job, first: int, common: Common, runtime: Runtime, report: Report) -> Iterator[Finished]:
-    """The job's models from the first-th on."""
-    suite = job.assignments[0].suite
-    size = runtime.stack_of(suite)
-    for start in range(first, len(job.assignments), size):
-        group = job.assignments[start : start + size]
-
-        def of_job(steps: int, before: int = start * suite.steps, models: int = len(group)) -> None:
-            report(before + steps * models)
-
-        networks = train_models(group, common.data, runtime, of_job, common.start)
-        for model_id, each, network in zip(job.model_ids[start:], group, networks, strict=False):
-            right = accuracy(network, common.data, each.split.evaluation, runtime.device)
-            yield Finished(model_id, checkpoint.serialise(network.cpu(), suite.model), right)
-
-
-def _span(model_ids: Sequence[int]) -> str:
-    return f"{model_ids[0]} to {model_ids[-1]}" if len(model_ids) > 1 else f"{model_ids[0]}"
+        raise WorkerError(f"a worker has {'; '.join(differing)}: its results would be others")

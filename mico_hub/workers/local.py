@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from loky import ProcessPoolExecutor
 from mico_hub.data import load_base
 from mico_hub.models import Start
 from mico_hub.workers.dispatch import POLL_SECONDS, dispatch
-from mico_hub.workers.job import Common, Finished, Job, Report, Results, WorkerError, run_job
+from mico_hub.workers.job import Common, Job, Report, Result, Results, WorkerError
 
 
 def default_processes() -> int:
@@ -42,7 +42,12 @@ class ThisProcess:
         """See `Workers.parallel`."""
         return 1
 
-    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
+    @property
+    def shares_files(self) -> bool:
+        """See `Workers.shares_files`."""
+        return True
+
+    def run(self, jobs: Iterator[Job[Result]], common: Common, progress: Report) -> Results[Result]:
         """See `Workers.run`."""
         for job in jobs:
             done = 0
@@ -53,7 +58,7 @@ class ThisProcess:
                 done = steps
 
             try:
-                yield run_job(job, common, report)
+                yield list(job.run(common, report))
             except WorkerError as error:
                 yield list(error.finished)
                 raise
@@ -71,7 +76,12 @@ class Processes:
         """See `Workers.parallel`."""
         return self.number
 
-    def run(self, jobs: Iterator[Job], common: Common, progress: Report) -> Results:
+    @property
+    def shares_files(self) -> bool:
+        """See `Workers.shares_files`."""
+        return True
+
+    def run(self, jobs: Iterator[Job[Result]], common: Common, progress: Report) -> Results[Result]:
         """See `Workers.run`."""
         with tempfile.TemporaryDirectory(prefix="mico-hub-") as scratch:
             pool = _ProcessPool(self.number, self.folder, common.start, Path(scratch))
@@ -86,7 +96,7 @@ class _ProcessPool:
 
     def __init__(self, number: int, data_folder: Path | None, start: Start | None, scratch: Path) -> None:
         self.room = 2 * number  # one waits for each that runs
-        self._free, self._futures = list(range(self.room)), dict[Hashable, Future[list[Finished]]]()
+        self._free, self._futures = list(range(self.room)), dict[Hashable, Future[Sequence[Any]]]()
         self._board = scratch / "steps"
         self._steps = np.memmap(self._board, np.int64, "w+", shape=(self.room,))
         self._start = scratch / "start" if start is not None else None
@@ -95,7 +105,7 @@ class _ProcessPool:
         self._data_folder = data_folder
         self._executor = ProcessPoolExecutor(number, initializer=_end_with, initargs=(os.getpid(),))
 
-    def begin(self, job: Job) -> int:
+    def begin(self, job: Job[Any]) -> int:
         slot = self._free.pop()
         self._steps[slot] = 0
         self._futures[slot] = self._executor.submit(_in_worker, job, self._data_folder, self._start, self._board, slot)
@@ -105,7 +115,7 @@ class _ProcessPool:
         done, _ = wait([self._futures[slot] for slot in tickets], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
         return [slot for slot in tickets if self._futures[slot] in done]
 
-    def result(self, ticket: Hashable) -> list[Finished]:
+    def result(self, ticket: Hashable) -> Sequence[Any]:
         self._free.append(cast(int, ticket))
         try:
             return self._futures.pop(ticket).result()
@@ -133,14 +143,14 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _in_worker(job: Job, data_folder: Path | None, start: Path | None, board: Path, slot: int) -> list[Finished]:
+def _in_worker(job: Job[Any], data_folder: Path | None, start: Path | None, board: Path, slot: int) -> Sequence[Any]:
     steps = np.memmap(board, np.int64, "r+")
 
     def report(done: int) -> None:
         steps[slot] = done
 
-    data = load_base(job.assignments[0].suite.dataset, data_folder)
-    return run_job(job, Common(data, _read_start(start) if start else None), report)
+    data = load_base(job.dataset, data_folder)
+    return job.run(Common(data, _read_start(start) if start else None), report)
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,28 @@
+"""Signals: a number per (model, record) that tells how the model treats the record. Files and the layout in them."""
+
+from mico_hub.signals.files import Signals, read, serialise, tensors_of, values_by_model
+from mico_hub.signals.layout import KNOWN, POPULATION, Layout
+from mico_hub.signals.names import GRADIENT_NORM, SIGNALS, SignalError, is_signal, signals_of, white_box
+from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
+from mico_hub.signals.values import compute, values_of
+
+__all__ = [
+    "GRADIENT_NORM",
+    "KNOWN",
+    "OUTPUT_SIGNALS",
+    "POPULATION",
+    "SIGNALS",
+    "Layout",
+    "SignalError",
+    "Signals",
+    "compute",
+    "is_signal",
+    "of_outputs",
+    "read",
+    "serialise",
+    "signals_of",
+    "tensors_of",
+    "values_by_model",
+    "values_of",
+    "white_box",
+]

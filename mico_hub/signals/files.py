@@ -1,0 +1,269 @@
+"""A file of one signal of one suite, which can be used without anything else of it.
+
+    records         (R,) int32          ascending: every record in any challenge, and the population
+    population      (Z,) int32          ascending; see `layout`
+    SPLIT.models    (M,) int32          ascending ids
+    SPLIT.challenge (M, 2m) int32       record indices, as in the rows
+
+of models whose training records are public, those of train:
+
+    SPLIT.values    (M, R) float32
+    SPLIT.trained   (M, R / 8) uint8    whether the model was trained on the record; 8 records a byte, the first highest
+
+of the others:
+
+    SPLIT.values.challenge, .population, .training, .evaluation     (M, K) float32; the last two in `ddp` suites
+    SPLIT.records.training, .evaluation                             (M, K) int32
+
+The metadata name suite and signal, and hold a digest over the SHA-256 of the suite's checkpoints.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from mico_hub.disclosure import REVEALED_SPLIT, Row
+from mico_hub.signals.layout import Layout, shown
+from mico_hub.signals.names import SignalError
+from mico_hub.splits import Indices
+
+METADATA_KEY = "mico_hub_signals"
+
+Floats = npt.NDArray[np.float32]
+Tensors = dict[str, npt.NDArray[np.generic]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """Values of models whose training records are public."""
+
+    models: Indices  # (M,) ids
+    challenge: Indices  # (M, 2m) record indices
+    values: Floats  # (M, R) on `Signals.records`
+    trained: npt.NDArray[np.bool_]  # (M, R)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Attacked:
+    """Values of models whose membership is hidden."""
+
+    models: Indices  # (M,) ids
+    challenge: Indices  # (M, 2m) record indices
+    on_challenge: Floats  # (M, 2m)
+    on_population: Floats  # (M, Z) on `Signals.population`
+    known: Mapping[str, tuple[Indices, Floats]]  # `training`, `evaluation`: (M, K) records and values; empty but in ddp
+
+
+@dataclass(frozen=True)
+class Signals:
+    """One signal of a suite; values are mapped into memory and read when they are used."""
+
+    suite: str
+    name: str
+    checkpoints: str  # digest over the SHA-256 of the suite's checkpoints
+    tensors: Mapping[str, npt.NDArray[np.generic]]  # as in the file
+
+    @cached_property
+    def records(self) -> Indices:
+        """(R,) records that train models have values on, ascending."""
+        return self._indices("records")
+
+    @cached_property
+    def population(self) -> Indices:
+        """(Z,) records that stand for the population, ascending."""
+        return self._indices("population")
+
+    @cached_property
+    def train(self) -> Trained:
+        """The shadow models."""
+        bits = np.unpackbits(self._tensor(f"{REVEALED_SPLIT}.trained").view(np.uint8), axis=1, count=len(self.records))
+        return Trained(
+            *self._named(REVEALED_SPLIT), self.floats(f"{REVEALED_SPLIT}.values"), bits.astype(bool, copy=False)
+        )
+
+    def attacked(self, split: str) -> Attacked:
+        """The models of dev or final.
+
+        Raises:
+            SignalError: There are none.
+        """
+        known = {
+            kind: (self._indices(f"{split}.records.{kind}"), self.floats(f"{split}.values.{kind}"))
+            for kind in ("training", "evaluation")
+            if f"{split}.records.{kind}" in self.tensors
+        }
+        on_challenge, on_population = (self.floats(f"{split}.values.{kind}") for kind in ("challenge", "population"))
+        return Attacked(*self._named(split), on_challenge, on_population, known)
+
+    def trained_on(self) -> npt.NDArray[np.uint8]:
+        """(M, R) what a record is to a train model: 2 a challenge member, 1 a `training` record, 0 neither."""
+        train = self.train
+        what = train.trained.astype(np.uint8)
+        for of_model, challenge in zip(what, train.challenge, strict=True):
+            of_model[np.searchsorted(self.records, challenge)] *= 2
+        return what
+
+    def values(self, models: Sequence[Mapping[str, Any]], records: Indices) -> npt.NDArray[np.float64]:
+        """(M, K) values of rows' models on K records; NaN where an attacked model has none.
+
+        Raises:
+            SignalError: A row's model is not here, or has another challenge: these are not its signals. Or a train
+                model has no value on a record.
+        """
+        found = np.full((len(models), len(records)), np.nan)
+        for split in dict.fromkeys(row["split"] for row in models):
+            at = [number for number, row in enumerate(models) if row["split"] == split]
+            rows = [models[number] for number in at]
+            places = self._places(split, rows)
+            for asked, values in self._parts(split, places):
+                for number, of_model, own in zip(at, asked, values, strict=True):
+                    where = np.searchsorted(of_model, records).clip(max=len(of_model) - 1)
+                    here = of_model[where] == records
+                    found[number, here] = own[where[here]]
+            if split == REVEALED_SPLIT and np.isnan(found[at]).any():
+                raise SignalError(
+                    f"{self.suite}, {self.name}: expected values on all {len(records)} records of {split}"
+                )
+        return found
+
+    def floats(self, name: str) -> Floats:
+        """A tensor of values.
+
+        Raises:
+            SignalError: It is not there, or not float32.
+        """
+        tensor = self._tensor(name)
+        if tensor.dtype != np.float32:
+            raise SignalError(f"{self.suite}, {self.name}: expected {name} as float32, got {tensor.dtype}")
+        return tensor.view(np.float32)
+
+    def _places(self, split: str, rows: Sequence[Mapping[str, Any]]) -> Indices:
+        models, challenge = self._named(split)
+        places = np.searchsorted(models, [row["model_id"] for row in rows])
+        for row, place in zip(rows, places, strict=True):
+            there = place < len(models) and models[place] == row["model_id"]
+            if not there or not np.array_equal(challenge[place], row["challenge"]):
+                raise SignalError(
+                    f"{self.suite}, {self.name}: expected signals of {split}/model_{row['model_id']} on its challenge; "
+                    f"they are of other models, and have to be computed again"
+                )
+        return places
+
+    def _parts(self, split: str, places: Indices) -> Iterable[tuple[Sequence[Indices], Sequence[Floats]]]:
+        """For each kind of records, those of each model, ascending, and its values."""
+        if split == REVEALED_SPLIT:
+            values = self.floats(f"{split}.values")
+            yield [self.records] * len(places), [values[place] for place in places]
+            return
+        attacked = self.attacked(split)
+        yield [self.population] * len(places), [attacked.on_population[place] for place in places]
+        parts = [(attacked.challenge, attacked.on_challenge), *attacked.known.values()]
+        for records, of_models in parts:
+            orders = [np.argsort(records[place], kind="stable") for place in places]
+            yield (
+                [records[place][order] for place, order in zip(places, orders, strict=True)],
+                [of_models[place][order] for place, order in zip(places, orders, strict=True)],
+            )
+
+    def _named(self, split: str) -> tuple[Indices, Indices]:
+        return self._indices(f"{split}.models"), self._indices(f"{split}.challenge")
+
+    def _tensor(self, name: str) -> npt.NDArray[np.generic]:
+        if name not in self.tensors:
+            raise SignalError(f"{self.suite}, {self.name}: expected {name} in the file, got {sorted(self.tensors)}")
+        return self.tensors[name]
+
+    def _indices(self, name: str) -> Indices:
+        return self._tensor(name).astype(np.int64)
+
+
+def tensors_of(layout: Layout, rows: Sequence[Row], values: Mapping[int, Floats]) -> Tensors:
+    """The tensors of a file.
+
+    Args:
+        layout: The suite's.
+        rows: All public rows, by id.
+        values: Model id -> (K,) values on `layout.of_row`.
+    """
+    tensors: Tensors = {
+        "records": layout.records.astype(np.int32),
+        "population": layout.population.astype(np.int32),
+    }
+    for split in dict.fromkeys(row["split"] for row in rows):
+        of_split = [row for row in rows if row["split"] == split]
+        tensors[f"{split}.models"] = np.array([row["model_id"] for row in of_split], dtype=np.int32)
+        tensors[f"{split}.challenge"] = np.array([row["challenge"] for row in of_split], dtype=np.int32)
+        stacked = np.stack([values[row["model_id"]] for row in of_split])
+        if shown(of_split[0]):
+            tensors[f"{split}.values"] = stacked
+            tensors[f"{split}.trained"] = np.packbits([_trained(row, layout.records) for row in of_split], axis=1)
+            continue
+        parts = [layout.parts(row) for row in of_split]
+        ends = np.cumsum([len(records) for records in parts[0].values()])[:-1]
+        for kind, columns in zip(parts[0], np.split(stacked, ends, axis=1), strict=True):
+            tensors[f"{split}.values.{kind}"] = columns
+            if kind in ("training", "evaluation"):
+                tensors[f"{split}.records.{kind}"] = np.array([each[kind] for each in parts], dtype=np.int32)
+    return tensors
+
+
+def _trained(row: Row, records: Indices) -> npt.NDArray[np.bool_]:
+    members = np.asarray(row["challenge"])[np.asarray(row["membership"]) == 1]
+    return np.isin(records, np.concatenate([members, row["training"]]))
+
+
+def values_by_model(found: Signals, layout: Layout, rows: Sequence[Row]) -> dict[int, Floats]:
+    """The inverse of `tensors_of`.
+
+    Raises:
+        SignalError: A tensor is missing, or has another shape than the layout and the rows give it.
+    """
+    values: dict[int, Floats] = {}
+    for split in dict.fromkeys(row["split"] for row in rows):
+        of_split = [row for row in rows if row["split"] == split]
+        parts = layout.parts(of_split[0])
+        names = [f"{split}.values"] if shown(of_split[0]) else [f"{split}.values.{kind}" for kind in parts]
+        shapes = [(len(of_split), len(records)) for records in parts.values()]
+        tensors = [found.floats(name) for name in names]
+        if (got := [tensor.shape for tensor in tensors]) != shapes:
+            raise SignalError(f"{found.suite}, {found.name}: expected {names} of shapes {shapes}, got {got}")
+        stacked = np.concatenate(tensors, axis=1)
+        values |= {row["model_id"]: of_model for row, of_model in zip(of_split, stacked, strict=True)}
+    return values
+
+
+def serialise(suite: str, name: str, rows: Sequence[Row], tensors: Tensors) -> bytes:
+    """The file; the same bytes for the same values."""
+    about = {"suite": suite, "signal": name, "checkpoints": checkpoints_digest(rows)}
+    contiguous = {key: torch.from_numpy(np.ascontiguousarray(tensor)) for key, tensor in tensors.items()}
+    return save(contiguous, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+
+
+def checkpoints_digest(rows: Iterable[Row]) -> str:
+    """SHA-256 over the digests in the rows, in their order."""
+    return hashlib.sha256("\n".join(row["sha256"] or "" for row in rows).encode()).hexdigest()
+
+
+def read(path: Path) -> Signals:
+    """Maps a file into memory.
+
+    Raises:
+        SignalError: It is no file of signals.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = json.loads((file.metadata() or {})[METADATA_KEY])
+            tensors = {key: file.get_tensor(key).numpy() for key in file.keys()}  # noqa: SIM118 (not a dict)
+        return Signals(about["suite"], about["signal"], about["checkpoints"], tensors)
+    except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
+        raise SignalError(f"{path}: expected a file of signals: {error!r}") from error

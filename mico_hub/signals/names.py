@@ -1,0 +1,55 @@
+"""What signals there are."""
+
+import re
+
+import torch
+from torch import nn
+
+from mico_hub import models
+
+SIGNALS = ("loss", "margin", "modified_entropy", "gradient_norm")
+"""Those of every suite."""
+
+GRADIENT_NORM = SIGNALS[-1]
+"""The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
+
+
+class SignalError(ValueError):
+    """A file of signals that is not what it should be, or signals that there are not."""
+
+
+_OF_LAYER = re.compile(rf"{GRADIENT_NORM}_layer_([1-9])")
+
+
+def signals_of(network: str) -> tuple[str, ...]:
+    """The signals of a network's suites: `SIGNALS`, and for small ones the gradient norm of each layer.
+
+    Args:
+        network: A key of `models.MODELS`.
+    """
+    with torch.device("meta"):
+        layers = layers_of(models.build(network))
+    return (*SIGNALS, *(f"{GRADIENT_NORM}_layer_{number}" for number in range(1, layers + 1)))
+
+
+def layers_of(network: nn.Module) -> int:
+    """How many layers of a small network have signals of their own; 0 for any other network."""
+    from mico_hub.gradients import stackable  # opacus takes a second to import
+
+    return sum(isinstance(part, nn.Linear) for part in network.modules()) if stackable(network) else 0
+
+
+def is_signal(name: str) -> bool:
+    """Whether there is such a signal, perhaps not of every network."""
+    return name in SIGNALS or white_box(name)
+
+
+def white_box(name: str) -> bool:
+    """Whether it needs the model's weights."""
+    return name == GRADIENT_NORM or layer_of(name) is not None
+
+
+def layer_of(name: str) -> int | None:
+    """Which layer's gradient norm it is, from 0; None for any other signal."""
+    found = _OF_LAYER.fullmatch(name)
+    return int(found[1]) - 1 if found else None

@@ -1,0 +1,257 @@
+"""The signals of a suite folder, computed where the workers are; only what is missing."""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from safetensors.numpy import load_file, save
+from torch import nn
+from tqdm import tqdm
+
+from mico_hub import checkpoint
+from mico_hub.cache import atomic_write
+from mico_hub.data import BaseDataset, load_base
+from mico_hub.data.records import chosen
+from mico_hub.disclosure import Row
+from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
+from mico_hub.sgd import exact_arithmetic
+from mico_hub.signals.files import Floats, checkpoints_digest, read, serialise, tensors_of
+from mico_hub.signals.layout import Layout, shown
+from mico_hub.signals.names import SignalError, signals_of
+from mico_hub.signals.values import HELD_BYTES, values_of
+from mico_hub.splits import Indices
+from mico_hub.suites import Suite
+from mico_hub.workers import Common, ThisProcess, Workers, installed
+from mico_hub.workers.job import Report, require_same
+
+AT_ONCE = 4_000  # records; after so many a job tells how far it is
+
+
+@dataclass(frozen=True, slots=True)
+class Computed:
+    """A model's signals."""
+
+    model_id: int
+    values: dict[str, Floats]  # signal -> (K,)
+
+
+@dataclass(frozen=True, slots=True)
+class SignalJob:
+    """Some models of a suite on the same records."""
+
+    model_ids: tuple[int, ...]
+    checkpoints: tuple[Path | bytes, ...] = field(repr=False)  # aligned with `model_ids`; the content where no file is
+    records: Indices = field(repr=False)  # (K,)
+    names: tuple[str, ...]
+    device: str
+    dataset: str
+    data_digest: str
+    versions: dict[str, str]  # `installed()` where the run is
+
+    @property
+    def steps(self) -> int:
+        """Records of all its models."""
+        return len(self.records) * len(self.model_ids)
+
+    def run(self, common: Common, report: Report) -> list[Computed]:
+        """Computes the signals in this process.
+
+        Raises:
+            WorkerError: Packages or data here are others.
+            CheckpointError: A checkpoint is none.
+        """
+        data = f"{common.data.name} with digest"
+        require_same({**self.versions, data: self.data_digest}, {**installed(), data: common.data.digest})
+        networks = [_load(each) for each in self.checkpoints]
+        parts = []
+        with exact_arithmetic(self.device):
+            for start in range(0, len(self.records), AT_ONCE):
+                held = chosen(common.data, self.records[start : start + AT_ONCE], self.device)
+                parts.append(values_of(networks, held, self.names, self.device))
+                report(min(start + AT_ONCE, len(self.records)) * len(networks))
+        return [
+            Computed(model_id, {name: np.concatenate([part[name][k] for part in parts]) for name in self.names})
+            for k, model_id in enumerate(self.model_ids)
+        ]
+
+
+def compute_suite(
+    root: Path,
+    names: Sequence[str] | None = None,
+    workers: Workers | None = None,
+    *,
+    device: str = "cpu",
+    data_folder: Path | None = None,
+) -> list[Path]:
+    """Computes what is missing of a suite's signals, with a bar, and writes a file for each.
+
+    Values of finished models are kept until the files are whole, so a run that is interrupted loses the models that it
+    was at. Private files are not read.
+
+    Args:
+        root: The suite's folder, complete.
+        names: Of `signals_of` its network; None: all.
+        workers: Where; in this process by default.
+        device: Where models run.
+        data_folder: See `mico_hub.data.load_base`.
+
+    Returns:
+        The files.
+
+    Raises:
+        FolderError: The suite is not complete, or not on the data that are here; or another run is at work in it.
+        SignalError: Its network has no such signals.
+        DataError: The base dataset cannot be had.
+        WorkerError: A worker failed.
+    """
+    workers = workers or ThisProcess()
+    folder = SuiteFolder(root)
+    if not folder.complete():
+        raise FolderError(f"{root}: the suite is not complete; train it first")
+    suite = folder.manifest().suite
+    wanted = _wanted(suite.model, names)
+    data = load_base(suite.dataset, data_folder)
+    if data.digest != folder.manifest().data_digest:
+        raise FolderError(
+            f"{root}: it was trained on {data.name} with digest {folder.manifest().data_digest}, here is {data.digest}"
+        )
+    with folder.locked():
+        rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
+        layout = Layout.of(rows, len(data))
+        missing = [name for name in wanted if not _is_whole(_path(folder, name), rows, layout)]
+        if missing:
+            values = _compute(_Work(folder, suite, rows, layout, tuple(missing), device, data), workers)
+            for name in missing:
+                tensors = tensors_of(layout, rows, {model_id: of_model[name] for model_id, of_model in values.items()})
+                atomic_write(_path(folder, name), serialise(suite.name, name, rows, tensors))
+            shutil.rmtree(folder.unfinished_signals, ignore_errors=True)
+    return [_path(folder, name) for name in wanted]
+
+
+def _compute(work: "_Work", workers: Workers) -> dict[int, dict[str, Floats]]:
+    """Model id -> signal -> values of all models."""
+    values = work.done_before()
+    sizes = {row["model_id"]: work.size_of(row) for row in work.rows}
+    bar = tqdm(
+        desc=f"{work.suite.name}, signals",
+        total=sum(sizes.values()),
+        initial=sum(sizes[model_id] for model_id in values),
+        unit=" records",
+        unit_scale=True,
+    )
+
+    def advance(records: int) -> None:
+        bar.update(records)
+
+    with bar, closing(workers.run(work.jobs(values, workers), Common(work.data), advance)) as results:
+        for computed in results:
+            for model in computed:
+                work.keep(model)
+                values[model.model_id] = model.values
+    return values
+
+
+def _path(folder: SuiteFolder, name: str) -> Path:
+    return folder.signals / f"{name}.safetensors"
+
+
+def _wanted(network: str, names: Sequence[str] | None) -> list[str]:
+    there = signals_of(network)
+    if unknown := [name for name in names or () if name not in there]:
+        raise SignalError(f"no signals {', '.join(unknown)}; there are: {', '.join(there)}")
+    return list(dict.fromkeys(names or there))
+
+
+def _is_whole(path: Path, rows: Sequence[Row], layout: Layout) -> bool:
+    """Whether the file is there, of these checkpoints and records."""
+    if not path.exists():
+        return False
+    found = read(path)
+    same_records = np.array_equal(found.records, layout.records) and np.array_equal(found.population, layout.population)
+    return found.checkpoints == checkpoints_digest(rows) and same_records
+
+
+def _load(weights: Path | bytes) -> nn.Module:
+    if isinstance(weights, Path):
+        return checkpoint.load(weights)
+    with TemporaryDirectory(prefix="mico-hub-") as scratch:
+        path = Path(scratch) / "model.safetensors"
+        path.write_bytes(weights)
+        return checkpoint.load(path)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Work:
+    """What is to be computed of a suite, and what is kept of it on the way."""
+
+    folder: SuiteFolder
+    suite: Suite
+    rows: Sequence[Row]
+    layout: Layout
+    names: tuple[str, ...]
+    device: str
+    data: BaseDataset
+
+    def size_of(self, row: Row) -> int:
+        """How many records a row's model is computed on."""
+        return sum(map(len, self.layout.parts(row).values()))
+
+    def done_before(self) -> dict[int, dict[str, Floats]]:
+        """Model id -> values, of models that an earlier run finished with the same code, weights and records."""
+        found = {}
+        for row in self.rows:
+            path = self._kept(row)
+            if path.exists():
+                found[row["model_id"]] = load_file(path)
+        return found
+
+    def keep(self, model: Computed) -> None:
+        """Keeps a model's values until all are there.
+
+        Raises:
+            SignalError: They are not all finite.
+        """
+        row = next(row for row in self.rows if row["model_id"] == model.model_id)
+        for name, values in model.values.items():
+            if not np.isfinite(values).all():
+                raise SignalError(f"{self.folder.root}: {name} of model_{model.model_id} is not finite everywhere")
+        atomic_write(self._kept(row), save(model.values))
+
+    def _kept(self, row: Row) -> Path:
+        made_of = [row["sha256"], *self.names, *sorted(f"{k} {v}" for k, v in installed().items()), self.device]
+        key = hashlib.sha256("\n".join(made_of).encode() + self.layout.of_row(row).tobytes()).hexdigest()[:16]
+        return self.folder.unfinished_signals / f"model_{row['model_id']}-{key}.safetensors"
+
+    def jobs(self, done: Mapping[int, object], workers: Workers) -> Iterator[SignalJob]:
+        """The missing models: those with public training records in groups, for they share their records."""
+        missing = [row for row in self.rows if row["model_id"] not in done]
+        shared = [row for row in missing if shown(row)]
+        size = max(1, min(HELD_BYTES // self.rows[0]["num_bytes"], math.ceil(len(shared) / workers.parallel)))
+        yield from (self._job(group, workers) for group in _groups(shared, size))
+        yield from (self._job([row], workers) for row in missing if not shown(row))
+
+    def _job(self, rows: Sequence[Row], workers: Workers) -> SignalJob:
+        paths = [self.folder.checkpoint(self.suite, row["model_id"]) for row in rows]
+        for row, path in zip(rows, paths, strict=True):
+            if checkpoint.sha256_of(path) != row["sha256"]:
+                raise FolderError(f"{path}: expected a checkpoint with sha256 {row['sha256']}, it has changed")
+        return SignalJob(
+            tuple(row["model_id"] for row in rows),
+            tuple(path if workers.shares_files else path.read_bytes() for path in paths),
+            self.layout.of_row(rows[0]),
+            self.names,
+            self.device,
+            self.suite.dataset,
+            self.data.digest,
+            installed(),
+        )
+
+
+def _groups(rows: Sequence[Row], size: int) -> Iterator[Sequence[Row]]:
+    return (rows[start : start + size] for start in range(0, len(rows), size))

@@ -1,0 +1,139 @@
+"""Signals computed: records outside, models inside, so that a batch is prepared once for all models."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from mico_hub import checkpoint
+from mico_hub.data.records import Records, chosen
+from mico_hub.loading import fetch_checkpoints
+from mico_hub.models import default_device, logits
+from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
+from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
+from mico_hub.splits import Indices
+
+if TYPE_CHECKING:
+    from mico_hub.data import BaseDataset
+    from mico_hub.data.base import Inputs
+    from mico_hub.gradients import Gradients
+
+FLAT_BATCH, BATCH, ACCELERATOR_BATCH = 512, 128, 2_048  # records: of tables, of others; what caches like
+MICROBATCH = 32  # records whose gradients are held at once, where they are written out
+HELD_BYTES = 64 << 20  # of the models that are held at a time; always one model
+
+Values = dict[str, npt.NDArray[np.float32]]
+"""Signal -> (K, R)."""
+
+
+def values_of(
+    networks: Sequence[nn.Module], records: Records, names: Iterable[str], device: str | torch.device
+) -> Values:
+    """Signals of some models on some records.
+
+    Args:
+        networks: K of one architecture; moved to the device, dropout ends.
+        records: R of them, on the device.
+        names: Of `signals_of` that architecture.
+        device: Where to compute.
+    """
+    wanted = list(names)
+    values = np.empty((len(wanted), len(networks), len(records)), dtype=np.float32)
+    models = [_Model(network, device, wanted) for network in networks]
+    for at in torch.split(records.by_size(), _batch_size(records, device)):
+        inputs, labels = records.take(at)
+        inputs = _channels_last(inputs)
+        for k, model in enumerate(models):
+            values[:, k, at.cpu().numpy()] = model.signals(inputs, labels).cpu().numpy()
+    return dict(zip(wanted, values, strict=True))
+
+
+class _Model:
+    """One model, ready for any number of batches."""
+
+    def __init__(self, network: nn.Module, device: str | torch.device, names: Sequence[str]) -> None:
+        """Makes it ready; with gradients it is in train mode, which opacus needs, without anything to drop."""
+        self._network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self._names = names
+        self._gradients: Gradients | None = None
+        asked = [layer for name in names if (layer := layer_of(name)) is not None]
+        if asked and max(asked) >= (layers := layers_of(network)):
+            raise SignalError(f"expected a layer up to {layers} of this network, got {max(asked) + 1}")
+        if any(white_box(name) for name in names):
+            from mico_hub.gradients import gradients_of  # opacus takes a second to import
+
+            for part in network.train().modules():
+                if isinstance(part, nn.Dropout):
+                    part.p = 0.0
+            self._gradients = gradients_of([network], MICROBATCH)
+
+    def signals(self, inputs: "Inputs", labels: torch.Tensor) -> torch.Tensor:
+        """(S, B), in the order of the names."""
+        of_output = [name for name in self._names if name in OUTPUT_SIGNALS]
+        found: dict[str, torch.Tensor] = {}
+        if of_output:
+            with torch.inference_mode():
+                found = of_outputs(logits(self._network, inputs), labels, of_output)
+        if self._gradients is not None:
+            only = {name: part[None] for name, part in inputs.items()} if isinstance(inputs, dict) else inputs[None]
+            norms = self._gradients.record_norms(only, labels[None])[0]  # (B, parts)
+            for name in self._names:
+                if white_box(name):
+                    layer = layer_of(name)
+                    found[name] = torch.linalg.vector_norm(norms, dim=1) if layer is None else norms[:, layer]
+        return torch.stack([found[name] for name in self._names])
+
+
+def _batch_size(records: Records, device: str | torch.device) -> int:
+    if torch.device(device).type != "cpu":
+        return ACCELERATOR_BATCH
+    return FLAT_BATCH if records.rows.ndim == 2 else BATCH
+
+
+def _channels_last(inputs: "Inputs") -> "Inputs":
+    """Images in the order in which convolutions and pooling on a CPU take less time; the same values."""
+    if isinstance(inputs, torch.Tensor) and inputs.ndim == 4:
+        return inputs.contiguous(memory_format=torch.channels_last)
+    return inputs
+
+
+def compute(
+    rows: Iterable[Mapping[str, Any]],
+    records: Indices,
+    data: "BaseDataset",
+    source: str | None = None,
+    names: Iterable[str] = tuple(OUTPUT_SIGNALS),
+) -> Values:
+    """Signals of every model on every record, (M, R) each, models in the order of `rows`.
+
+    Args:
+        rows: Rows of a suite, M of them; their checkpoints are brought several at once.
+        records: R indices into the base dataset.
+        data: The base dataset.
+        source: Where the checkpoints are, as for `load_model`.
+        names: Of `signals_of` the suite's network.
+
+    Raises:
+        SignalError: A model's network has no such signal.
+    """
+    device = default_device()
+    names = list(names)
+    held = chosen(data, records, device)
+    listed = list(rows)
+    position = {id(row): index for index, row in enumerate(listed)}
+    values = {name: np.empty((len(listed), len(records)), dtype=np.float32) for name in names}
+    brought = iter(fetch_checkpoints(listed, source))
+    together = max(1, HELD_BYTES // listed[0]["num_bytes"]) if listed else 1
+    with tqdm(desc="signals", total=len(listed), unit="model", leave=False) as bar:
+        while group := list(islice(brought, together)):
+            networks = [checkpoint.load(path) for _, path in group]
+            at = [position[id(row)] for row, _ in group]
+            for name, of_group in values_of(networks, held, values, device).items():
+                values[name][at] = of_group
+            bar.update(len(group))
+    return values
