@@ -30,6 +30,7 @@ def dataset_card(root: Path) -> str:
     suites = [manifest.suite for manifest in manifests]
     total = sum(manifest.num_models for manifest in manifests)
     sizes = sorted({2 * suite.m for suite in suites})
+    datasets = [DATASETS[name] for name in dict.fromkeys(suite.dataset for suite in suites)]
     return _ENVIRONMENT.get_template("dataset.md.jinja").render(
         total=f"{total:,}",
         points=" or ".join(map(str, sizes)),
@@ -41,7 +42,9 @@ def dataset_card(root: Path) -> str:
         any_original=any(manifest.origin for manifest in manifests),
         any_ours=not all(manifest.origin for manifest in manifests),
         versions=_versions(root),
-        datasets=[DATASETS[name] for name in dict.fromkeys(suite.dataset for suite in suites)],
+        datasets=datasets,
+        twins_table=tables.markdown(tables.TWIN_COLUMNS, map(tables.twin_row, datasets)),
+        uncounted=[info.title for info in datasets if info.twins is None],
     )
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 
+from mico_hub.data import DatasetInfo
 from mico_hub.models import MODELS
 from mico_hub.suites import Suite
 
@@ -30,6 +31,18 @@ def suite_row(suite: Suite) -> tuple[str, ...]:
         clip,
         "/".join(map(str, suite.models)),
     )
+
+
+TWIN_COLUMNS = ("base dataset", "records", "with an exact twin", "of another label", "contained in a longer one")
+
+
+def twin_row(info: DatasetInfo) -> tuple[str, ...]:
+    """The cells of a base dataset's row, under `TWIN_COLUMNS`."""
+    twins = info.twins
+    if twins is None:
+        return info.title, f"{info.num_records:,}", "not counted", "-", "-"
+    contained = "-" if twins.contained is None else f"{twins.contained:,}"
+    return info.title, f"{info.num_records:,}", f"{len(twins.records):,}", f"{twins.other_label:,}", contained
 
 
 def text(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

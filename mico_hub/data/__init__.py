@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from mico_hub.data import cifar10, digits, purchase100, sst2
-from mico_hub.data.base import DATA_VARIABLE, BaseDataset, DataError, DatasetInfo, Inputs
+from mico_hub.data.base import DATA_VARIABLE, BaseDataset, DataError, DatasetInfo, Inputs, Twins
 from mico_hub.data.sst2 import tokenizer
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "DataError",
     "DatasetInfo",
     "Inputs",
+    "Twins",
     "load_base",
     "tokenizer",
 ]

@@ -28,6 +28,15 @@ class DataError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
+class Twins:
+    """Records of a base dataset that are not alone in it; `twins.find` finds them."""
+
+    records: tuple[int, ...] = ()  # those with an exact twin: the same input, whatever the label; ascending
+    other_label: int = 0  # how many of them have a twin with another label
+    contained: int | None = None  # sentences that are contained in a longer one; None: the records are no sentences
+
+
+@dataclass(frozen=True, slots=True)
 class DatasetInfo:
     """What is known about a base dataset before it is read."""
 
@@ -45,6 +54,7 @@ class DatasetInfo:
     labels_sha256: str | None = None  # of all labels in record order as uint8; None: not known
     known: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     """Content digest -> what that content is; the empty string is the official dataset."""
+    twins: Twins | None = None  # of the official dataset; None: not known
 
     @property
     def num_records(self) -> int:

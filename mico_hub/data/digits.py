@@ -6,7 +6,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from mico_hub.data.base import BaseDataset, DatasetInfo, assemble
+from mico_hub.data.base import BaseDataset, DatasetInfo, Twins, assemble
 
 INFO = DatasetInfo(
     name="digits",
@@ -26,6 +26,7 @@ INFO = DatasetInfo(
 }""",
     labels_sha256="8ba4f891220f5e4c9c819638d1602d74b83618f167043c6da52a2a247841ddf0",
     known=MappingProxyType({"7ec15841067ffc7d9c04a3cdc0b8170a33bc12390a38f33b6cd6b5b9c0e2fba5": ""}),
+    twins=Twins(),
 )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, assemble, load_hub, require_files
+from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, load_hub, require_files
 
 if TYPE_CHECKING:
     from transformers import RobertaTokenizerFast
@@ -48,6 +48,11 @@ INFO = DatasetInfo(
     hub_config="sst2",
     labels_sha256="5003a7b4e1bbe7257f767dc76ac755647a511167c728cf0535d443eda5779c9d",
     known=MappingProxyType({"a82b5e1e6350a1c2393596514619c0e0487eb815e1852fb0394588413a341e00": ""}),
+    twins=Twins(
+        records=tuple(json.loads(Path(__file__).with_name("sst2_twins.json").read_bytes())),
+        other_label=10,
+        contained=60_467,
+    ),
 )
 
 
