@@ -20,7 +20,7 @@ from mico_hub.attacks.own import AttackError
 from mico_hub.cache import atomic_write
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.commitments import CommitmentError, Opening
-from mico_hub.data import DataError
+from mico_hub.data import DATASETS, DataError
 from mico_hub.findings import Result
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, read_rows
 from mico_hub.original import OriginalError
@@ -296,6 +296,8 @@ def _result(
     ids = sorted(truth)
     membership, values = [np.asarray(truth[i]) for i in ids], [np.asarray(predictions[i]) for i in ids]
     known = [row["accuracy"] for row in rows if row["accuracy"] is not None]
+    twins = DATASETS[manifest.suite.dataset].twins if manifest.data_official else None
+    challenge = {row["model_id"]: row["challenge"] for row in rows}
     return Result(
         suite=manifest.suite,
         split=split,
@@ -307,6 +309,7 @@ def _result(
         accuracy=mean(known) if known else None,
         seconds=None,
         noise_multiplier=manifest.noise_multiplier,
+        twin=[np.isin(challenge[i], twins.records) for i in ids] if twins else None,
     )
 
 

@@ -20,6 +20,7 @@ from mico_hub.scoring import (
     full_scores,
     interval_of,
     mean_per_model,
+    mico_score,
     per_model,
     resampled_scores,
 )
@@ -52,6 +53,8 @@ class Result:
     accuracy: float | None  # mean over the models, on evaluation records
     seconds: float | None  # of the attack; None: not known
     noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
+    # (2m,) for each model whether the record has an exact twin in the base dataset; None: not known
+    twin: Sequence[NDArray[np.bool_]] | None = None
     # 95%, by the keys of `resampled_scores`; none for a single model
     intervals: Mapping[str, Interval] = field(init=False)
     _resampled: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
@@ -86,6 +89,20 @@ class Result:
         """`full_scores` of the pooled points."""
         pooled = (np.concatenate([np.asarray(model) for model in each]) for each in (self.membership, self.predictions))
         return full_scores(*pooled)
+
+    @property
+    def twins(self) -> int | None:
+        """How many points have an exact twin; None: not known."""
+        return None if self.twin is None else int(np.count_nonzero(np.concatenate(self.twin)))
+
+    @cached_property
+    def without_twins(self) -> Mapping[str, float] | None:
+        """`mico_score` of the points that have no exact twin; None: that is all of them, or not known."""
+        if self.twin is None or not self.twins:
+            return None
+        alone = ~np.concatenate(self.twin)
+        pooled = (np.concatenate([np.asarray(model) for model in each]) for each in (self.membership, self.predictions))
+        return mico_score(*(each[alone] for each in pooled))
 
     @cached_property
     def means(self) -> Mapping[str, tuple[float, Interval | None]]:
@@ -174,6 +191,7 @@ def _of_track(results: list[Result]) -> list[str]:
     best = attacks[0][0]
     comparable = _comparable([result.suite for result in best])
     words = [_on_suite(result, i == 0, best[:i] if comparable else []) for i, result in enumerate(best)]
+    words += _on_twins(best)
     if comparable:
         words.append(_on_order(best))
     if len(attacks) > 1:
@@ -306,6 +324,18 @@ def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
         f" {_capital(best[0].title)} is ahead of {second[0].title} by {100 * difference:.1f} points "
         f"(paired, {100 * found.interval.low:.1f} to {100 * found.interval.high:.1f}){verdict}."
     )
+
+
+def _on_twins(results: Sequence[Result]) -> list[str]:
+    """What is found among records without an exact twin; nothing where all are."""
+    found = [
+        f"{percent(without['TPR_FPR_1000'])} on {result.suite.name} ({result.twins:,} points fewer)"
+        for result in results
+        if (without := result.without_twins)
+    ]
+    if not found:
+        return []
+    return [f"Without the points whose record has an exact twin in the base dataset it finds {_and(found)}."]
 
 
 def _on_accuracy(main: Sequence[Result]) -> list[str]:

@@ -91,9 +91,9 @@ def page(results: Sequence[Result], title: str) -> str:
         columns=_COLUMNS,
         overviews=[_overview(track, of_track) for track, of_track in tracks.items()],
         suites=[of_suite for of_track in tracks.values() for of_suite in _suites(of_track)],
-        comparison_headers=scorecard.COMPARISON,
         ranks=scorecard.RANKS,
         any_ceiling=_ceiling(results) is not None,
+        any_twins=any(result.twins for result in results),
         drawn=len(_drawn(results)),
         attacks=len(_attacks(results)),
         solid=_splits(main),
@@ -176,6 +176,7 @@ class _Suite:
 
     name: str
     pictures: list[_Picture]
+    headers: tuple[str, ...]  # of `comparison`
     comparison: list[tuple[str, ...]]  # attacks on the main split; empty where there is one, or one model
 
 
@@ -192,7 +193,8 @@ def _suites(results: Sequence[Result]) -> list[_Suite]:
             _Picture(caption, plots.svg(figure, f"{name}-{what}", described))
             for what, (figure, caption, described) in _figures(of_suite, results).items()
         ]
-        shown.append(_Suite(name, pictures, scorecard.compared(main) if comparable else []))
+        rows = scorecard.compared(main) if comparable else []
+        shown.append(_Suite(name, pictures, scorecard.columns(main), rows))
     return shown
 
 

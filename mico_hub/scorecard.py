@@ -25,6 +25,7 @@ def card(result: Result) -> str:
     points, ties = int(result.full["points"]), int(result.full["tied_groups"])
     tied = "no two tie" if not ties else f"{ties:,} values are shared"
     heading = f"{result.suite.name} {result.split}: {len(result.membership):,} models, {points:,} points, {tied}"
+    without = result.without_twins
     competition = [
         (
             title(name),
@@ -32,6 +33,7 @@ def card(result: Result) -> str:
             _interval(result.intervals.get(name)),
             f"{result.means[name][0]:.4f}",
             _interval(result.means[name][1]),
+            *([f"{without[name]:.4f}"] if without else []),
         )
         for name, value in result.scores.items()
     ]
@@ -53,7 +55,10 @@ def card(result: Result) -> str:
     return "\n\n".join(
         [
             heading,
-            tables.text(("score", "pooled", "95% interval", "mean of models", "95% interval "), competition),
+            tables.text(
+                ("score", "pooled", "95% interval", "mean of models", "95% interval ", *_more_columns([result])),
+                competition,
+            ),
             tables.text(
                 ("whole curve", "TPR", "95% interval", "coin", "95% interval ", "false positives", "threshold"), whole
             ),
@@ -64,8 +69,10 @@ def card(result: Result) -> str:
 
 def _note(result: Result) -> str:
     lines = ["coin: between two thresholds at random, the convex hull of the curve."]
+    if result.twins:
+        lines.append(_on_twins(result))
     if not result.intervals:
-        return lines[0] + " A single model: nothing to resample, no intervals."
+        return "\n".join([*lines, "A single model: nothing to resample, no intervals."])
     lines.append(f"Intervals by resampling models, {DRAWS:,} draws, conditional on the shadow models.")
     if result.split == REVEALED_SPLIT:
         lines.append("Models of train that are each other's shadows are not independent: approximate, too narrow.")
@@ -76,19 +83,38 @@ def _interval(interval: Interval | None) -> str:
     return "-" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
 
 
+WITHOUT = "without twins"
+
+
+def _more_columns(results: Sequence[Result]) -> tuple[str, ...]:
+    return (WITHOUT,) if any(result.twins for result in results) else ()
+
+
+def _on_twins(result: Result) -> str:
+    return f"{WITHOUT}: pooled, less the {result.twins:,} points whose record has an exact twin in the base dataset."
+
+
 COMPARISON = ("rank", "attack", "TPR at 10% FPR", "95% interval", "to the first", "95% interval ", "P(above)")
 
 
 def comparison(results: Sequence[Result]) -> str:
     """`compared` as text, with what a rank means."""
     first = results[0]
-    return (
-        f"{first.suite.name} {first.split}: {len(results)} attacks\n\n{tables.text(COMPARISON, compared(results))}\n\n"
-        f"{RANKS}"
+    return "\n\n".join(
+        [
+            f"{first.suite.name} {first.split}: {len(results)} attacks",
+            tables.text(columns(results), compared(results)),
+            "\n".join([RANKS, *([_on_twins(first)] if first.twins else [])]),
+        ]
     )
 
 
 RANKS = "Ranks such as 1-2 overlap where the paired difference is inside the noise: its interval has 0 in it."
+
+
+def columns(results: Sequence[Result]) -> tuple[str, ...]:
+    """The headers of `compared`."""
+    return COMPARISON + _more_columns(results)
 
 
 def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
@@ -98,7 +124,7 @@ def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
         results: Of one suite and split, of at least two models.
 
     Returns:
-        Rows under `COMPARISON`.
+        Rows under `columns`.
 
     Raises:
         ValueError: They are not of the same models.
@@ -118,6 +144,9 @@ def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
             f"{against.probability:.3f}",
         )  # fmt: skip
         rows.append((f"{place}", result.title, f"{place.value:.4f}", _interval(place.interval), *behind))
+        if _more_columns(results):
+            without = result.without_twins
+            rows[-1] += (f"{without['TPR_FPR_1000']:.4f}" if without else "-",)
     return rows
 
 
@@ -138,6 +167,8 @@ def _result_as_json(result: Result) -> dict[str, Any]:
         "attack": result.title,
         "models": len(result.membership),
         "scores": dict(result.scores),
+        "points_with_twin": result.twins,
+        "scores_without_twins": result.without_twins,
         "full": {name: None if value == np.inf else value for name, value in full.items()},  # JSON has no infinity
         "intervals": {name: list(interval) for name, interval in result.intervals.items()},
         "intervals_approximate": result.split == REVEALED_SPLIT,
