@@ -18,7 +18,7 @@ import numpy as np
 
 from builders.build import build
 from mico_hub import loading, tables
-from mico_hub.attacks import ATTACKS, prepare, to_predictions
+from mico_hub.attacks import LADDER, prepare, to_predictions
 from mico_hub.scoring import mico_score
 from mico_hub.suites import SUITES, tracks
 from mico_hub.training import train_suite
@@ -39,8 +39,8 @@ def measure(name: str, folder: Path) -> dict[str, dict[str, Any]]:
 
 def attacked(rows: list[dict[str, Any]], source: Path) -> tuple[list[Any], dict[str, list[Any]]]:
     """Membership of each model, and by attack the predictions; each model with the others as shadows."""
-    prepared = prepare(list(ATTACKS.values()), rows, None, str(source))
-    predictions = {name: to_predictions(prepared.scores(attack)) for name, attack in ATTACKS.items()}
+    prepared = prepare(LADDER, rows, None, str(source))
+    predictions = {attack.name: to_predictions(prepared.scores(attack)) for attack in LADDER}
     return [np.asarray(row["membership"]) for row in rows], predictions
 
 
@@ -69,7 +69,7 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Attacks by suites, in Markdown."""
     rows = [
         (name, *(f"{of[name]['tpr']:.1%} ({of[name]['low']:.1%} to {of[name]['high']:.1%})" for of in found.values()))
-        for name in ATTACKS
+        for name in (attack.name for attack in LADDER)
     ]
     return tables.markdown(("attack", *found), rows)
 

@@ -109,7 +109,7 @@ def croissant(root: Path, version: int = 1) -> bytes:
     """The Croissant description of a published folder; it belongs into that folder, for its paths are relative.
 
     Args:
-        root: The published folder. Manifests and Parquet files are read, and nothing else.
+        root: The published folder. Manifests, Parquet files and signals are read, and nothing else.
         version: Which version of the folder this is.
 
     Returns:
@@ -126,7 +126,10 @@ def croissant(root: Path, version: int = 1) -> bytes:
         **_about(manifests),
         "@context": dict(CONTEXT),
         "version": f"{version}.0.0",
-        "distribution": [_file_object(root, name, split) for name, there in splits.items() for split in there],
+        "distribution": [
+            *(_file_object(root, name, split) for name, there in splits.items() for split in there),
+            *(_signal_object(root, path) for name in splits for path in repository.signal_files(root, name)),
+        ],
         "recordSet": [each for manifest in manifests for each in _record_sets(manifest, splits[manifest.suite.name])],
     }
     return (json.dumps(described, indent=2, sort_keys=True, allow_nan=False) + "\n").encode()
@@ -208,6 +211,21 @@ def _file_object(root: Path, suite: str, split: str) -> Node:
         "contentUrl": _path(suite, split),
         "contentSize": f"{path.stat().st_size} B",
         "encodingFormat": "application/x-parquet",
+        "sha256": sha256_of(path),
+    }
+
+
+def _signal_object(root: Path, path: Path) -> Node:
+    relative = path.relative_to(root).as_posix()
+    suite = relative.split("/")[0]
+    return {
+        "@type": "cr:FileObject",
+        "@id": relative,
+        "name": path.name,
+        "description": f"Signal {path.stem} of the models of {suite}: a number for each model and record.",
+        "contentUrl": relative,
+        "contentSize": f"{path.stat().st_size} B",
+        "encodingFormat": "application/octet-stream",  # safetensors has no registered type
         "sha256": sha256_of(path),
     }
 

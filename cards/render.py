@@ -40,6 +40,7 @@ def dataset_card(root: Path) -> str:
         any_private=any(suite.private for suite in suites),
         any_hidden=any(manifest.commitments for manifest in manifests),
         any_original=any(manifest.origin for manifest in manifests),
+        any_signals=any(repository.signal_files(root, suite.name) for suite in suites),
         any_ours=not all(manifest.origin for manifest in manifests),
         versions=_versions(root),
         datasets=datasets,
@@ -125,6 +126,7 @@ def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
         "accuracy": _accuracy(root, suite),
         "versions": ", ".join(f"{package} {version}" for package, version in manifest.versions.items())
         or "the competition's own code",
+        "signals": ", ".join(path.stem for path in repository.signal_files(root, suite.name)),
         "commitments": manifest.commitments,
         "start_digest": manifest.start_digest,
         "delta": None if suite.delta is None else f"{suite.delta:g}",

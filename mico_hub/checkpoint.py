@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
 
@@ -159,12 +160,21 @@ def load(path: Path) -> nn.Module:
         CheckpointError: Not a checkpoint of ours, or its tensors do not fit the network; all differences are listed.
     """
     metadata = read_metadata(path)
-    network = models.build(metadata["network"], metadata["configuration"])
     with safe_open(path, framework="pt") as file:
         state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    problems = differences(network.state_dict(), state)
-    if problems:
-        raise CheckpointError(f"{path} does not fit the network {metadata['network']!r}: " + "; ".join(problems))
+    return _with_weights(metadata, state, str(path))
+
+
+def deserialise(weights: bytes) -> nn.Module:
+    """As `load`, from what `serialise` made."""
+    header: dict[str, Any] = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
+    return _with_weights(json.loads(header["__metadata__"][METADATA_KEY]), from_bytes(weights), "the checkpoint")
+
+
+def _with_weights(metadata: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str) -> nn.Module:
+    network = models.build(metadata["network"], metadata["configuration"])
+    if problems := differences(network.state_dict(), state):
+        raise CheckpointError(f"{where} does not fit the network {metadata['network']!r}: " + "; ".join(problems))
     network.load_state_dict(state)
     return network.eval()
 

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 import mico_hub
 from mico_hub import loading, report, scorecard, submission, tables
-from mico_hub.attacks import ATTACKS, Attack, TooFewShadowsError, find, own, prepare, to_predictions
-from mico_hub.attacks.own import AttackError
+from mico_hub.attacks import ATTACKS, DEFAULT, LADDER, Attack, TooFewShadowsError, find, own, prepare, to_predictions
+from mico_hub.attacks.base import AttackError
 from mico_hub.cache import atomic_write
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.commitments import CommitmentError, Opening
@@ -29,6 +29,8 @@ from mico_hub.signals import SignalError
 from mico_hub.sources import SettingError, SourceError
 from mico_hub.submission import SubmissionError
 from mico_hub.suites import SPLITS, SUITES, UnknownSuiteError, tracks
+
+Row = Mapping[str, Any]
 
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (
@@ -86,9 +88,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("suite", metavar="SUITE")
     made.add_argument(
         "--attack",
-        default=list(ATTACKS)[-1],
+        default=DEFAULT,
         metavar="NAME|FILE.py|all",
-        help=f"{', '.join(ATTACKS)}; a file with a function score(points); or all of them (default: %(default)s)",
+        help=f"{', '.join(ATTACKS)}; a file with a function score(points); or all that train no models "
+        "(default: %(default)s)",
     )
     made.add_argument(
         "--out",
@@ -121,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
 
     made = command("audit", _audit, "epsilon as an attack shows it", "audit digits_hi --split final --truth suites")
     made.add_argument("suite", metavar="SUITE")
-    made.add_argument("--attack", choices=list(ATTACKS), default=list(ATTACKS)[-1], help="default: %(default)s")
+    made.add_argument("--attack", choices=list(ATTACKS), default=DEFAULT, help="default: %(default)s")
     made.add_argument("--truth", type=Path, required=True, help="the suite's private folder, or the folder of suites")
     made.add_argument("--split", choices=SPLITS[1:], default=SPLITS[-1], help="which models (default: %(default)s)")
     made.add_argument("--source", help="as for the other commands")
@@ -160,11 +163,11 @@ def _suites(options: argparse.Namespace) -> None:
     sys.stdout.write(render(tables.SUITE_COLUMNS, map(tables.suite_row, SUITES.values())) + "\n")
 
 
-def _rows(name: str, source: str | None, split: str) -> list[dict[str, Any]]:
+def _rows(name: str, source: str | None, split: str) -> list[Row]:
     suite = loading.load_suite(name, source)
     if split not in suite:
         raise SourceError(f"{name}: there is no split {split}, only {', '.join(suite)}")
-    return list(suite[split])
+    return loading.rows_of(suite[split])
 
 
 def _open(options: argparse.Namespace) -> None:
@@ -235,7 +238,7 @@ def _attack(options: argparse.Namespace) -> None:
 def _chosen(name: str) -> list[Attack]:
     """The attacks that a user names."""
     if name == "all":
-        return list(ATTACKS.values())
+        return list(LADDER)
     if name.endswith(".py"):
         return [own.load(Path(name))]
     try:
@@ -291,7 +294,7 @@ def _result(
     label: str,
     truth: dict[int, Any],
     predictions: Mapping[int, Any],
-    rows: list[dict[str, Any]],
+    rows: list[Row],
 ) -> Result:
     ids = sorted(truth)
     membership, values = [np.asarray(truth[i]) for i in ids], [np.asarray(predictions[i]) for i in ids]
@@ -313,7 +316,7 @@ def _result(
     )
 
 
-def _truth(options: argparse.Namespace, manifest: Manifest, rows: list[dict[str, Any]]) -> dict[int, Any]:
+def _truth(options: argparse.Namespace, manifest: Manifest, rows: list[Row]) -> dict[int, Any]:
     """Model id -> membership, from the private folder or, where it is public, from the rows."""
     suite = manifest.suite
     if options.truth is None:

@@ -9,8 +9,9 @@ kept in `private/` until the split is revealed. Without the nonce the commitment
 import hashlib
 import json
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ class Opening:
             for row in sorted(self.models, key=lambda row: int(row["model_id"]))
         ]
 
-    def differences(self, public: Sequence[Row]) -> list[str]:
+    def differences(self, public: Sequence[Mapping[str, Any]]) -> list[str]:
         """Why this is not the truth of a split's public rows; empty where it fits them.
 
         Args:

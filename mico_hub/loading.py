@@ -1,7 +1,7 @@
 """From a row of the dataset to a model, and to the records it is challenged with."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -48,6 +48,16 @@ def load_suite(name: str, source: str | Path | None = None) -> datasets.DatasetD
     path, revision = sources.dataset(name) if source is None else sources.named(source, name).dataset(name)
     loaded: datasets.DatasetDict = datasets.load_dataset(path, name, revision=revision)
     return loaded
+
+
+_LISTS = ["challenge", "membership", "training"]
+
+
+def rows_of(rows: Iterable[Row]) -> list[Row]:
+    """The rows; of a `Dataset`, lists become arrays: a full suite has millions of indices."""
+    if isinstance(rows, datasets.Dataset) and set(_LISTS) <= set(rows.column_names):
+        rows = rows.with_format("numpy", columns=_LISTS, output_all_columns=True)
+    return list(rows)
 
 
 def load_model(row: Row, source: str | Path | None = None) -> "nn.Module":

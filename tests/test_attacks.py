@@ -7,11 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import ArrayLike
+from safetensors.numpy import load_file
 from scipy.stats import norm, rankdata
+from sklearn.metrics import roc_auc_score
 
 import mico_hub
 from mico_hub import signals
-from mico_hub.attacks import ATTACKS, calibrated, classifier, lira, prepare, rmia, to_predictions
+from mico_hub.attacks import (
+    ATTACKS,
+    LADDER,
+    AttackError,
+    calibrated,
+    classifier,
+    distinguisher,
+    lira,
+    prepare,
+    rmia,
+    to_predictions,
+)
 from mico_hub.attacks.base import Points, Population, Seen, TooFewShadowsError
 from mico_hub.folder import SuiteFolder
 from mico_hub.repository import public_rows
@@ -250,7 +263,7 @@ def test_scores_that_are_not_finite_are_refused() -> None:
         to_predictions([np.array([np.nan, np.inf, 0.0])])
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [attack.name for attack in LADDER])
 def test_attacks_run_on_every_split(trained: Path, published: Path, name: str) -> None:
     rows = public_rows(SuiteFolder(trained / "digits_inf"))
     for split, shadows in (("train", None), ("dev", rows["train"]), ("final", rows["train"])):
@@ -259,6 +272,35 @@ def test_attacks_run_on_every_split(trained: Path, published: Path, name: str) -
         if split == "train":
             membership = np.concatenate([row["membership"] for row in rows[split]])
             assert 0.4 < mico_score(membership, np.concatenate(predictions))["AUC"] < 0.9
+
+
+def test_models_of_the_targets_own_tell_more_than_published_ones(
+    trained: Path, published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They differ from the target in nothing but the challenge. They are kept: the second call trains none."""
+    monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(distinguisher, "SHADOWS", 12)
+    rows = public_rows(SuiteFolder(trained / "digits_inf"))["train"]
+    membership = np.concatenate([row["membership"] for row in rows])
+    own = mico_hub.attack("distinguisher", [row | {"membership": None} for row in rows], [], str(published))
+    published_ones = mico_hub.attack("lira", rows, None, str(published))
+    auc = [roc_auc_score(membership, np.concatenate(each)) for each in (own, published_ones)]
+    assert auc[0] > max(auc[1], 0.6)  # 0.7 and 0.55
+    files = list((tmp_path / "distinguisher").iterdir())
+    assert len(files) == 4
+    kept = load_file(files[0])
+    assert kept["margins"].shape == kept["member"].shape == (12, 200)
+    assert (kept["member"].sum(axis=1) == 100).all()
+    assert len({row.tobytes() for row in kept["member"]}) == 12
+    monkeypatch.setattr(distinguisher, "_job", None)
+    again = mico_hub.attack("distinguisher", rows, [], str(published))
+    assert all((a == b).all() for a, b in zip(own, again, strict=True))
+
+
+def test_a_target_that_hides_its_training_has_no_models_of_its_own(trained: Path, published: Path) -> None:
+    rows = public_rows(SuiteFolder(trained / "digits_inf"))
+    with pytest.raises(AttackError, match=r"expected targets whose other training records are revealed, .* got 2"):
+        mico_hub.attack("distinguisher", rows["dev"], rows["train"], str(published))
 
 
 def test_a_model_is_never_its_own_shadow(trained: Path, published: Path) -> None:
@@ -287,7 +329,7 @@ def test_what_is_done_with_few_models_is_counted_and_said_once(
 
 def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, published: Path) -> None:
     rows = public_rows(SuiteFolder(trained / "digits_hi"))
-    chosen = list(ATTACKS.values())
+    chosen = list(LADDER)
     prepared = prepare(chosen, rows["dev"], rows["train"], str(published))
     for attack in chosen:
         together = to_predictions(prepared.scores(attack))

@@ -10,7 +10,7 @@ import pytest
 
 import mico_hub
 from mico_hub import cli, submission
-from mico_hub.attacks import ATTACKS
+from mico_hub.attacks import LADDER
 from mico_hub.folder import SuiteFolder
 from mico_hub.suites import SUITES
 
@@ -199,13 +199,13 @@ def test_audit_sets_bound_and_estimates_beside_the_claim(
 def test_all_attacks_are_a_ladder(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "attack", "digits_inf", "--attack", "all", "--html", "report.html", "--out", "all")
     assert code == 0, err
-    for attack in ATTACKS.values():
+    for attack in LADDER:
         assert re.search(rf"^[\d-]+ +{re.escape(attack.title)} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title
         assert (work / "all" / attack.name / "digits" / "digits_inf" / "train" / "model_0" / "prediction.csv").is_file()
     assert "lira_offline, lira_fixed, lira: " in out
     assert "records have fewer than 2 IN or OUT models" in out
     page = (work / "report.html").read_text()
-    assert all(attack.title in page for attack in ATTACKS.values())
+    assert all(attack.title in page for attack in LADDER)
 
 
 OWN = """

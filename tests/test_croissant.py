@@ -96,9 +96,10 @@ def test_there_is_a_record_set_for_each_suite_and_split(published: Path) -> None
 
 def test_every_file_has_its_size_and_digest(published: Path) -> None:
     files = json.loads(croissant(published))["distribution"]
-    assert [file["contentUrl"] for file in files] == [
-        f"{suite}/{repository.parquet_name(split)}" for suite, split in TABLES
-    ]
+    tables = [f"{suite}/{repository.parquet_name(split)}" for suite, split in TABLES]
+    computed = [path.relative_to(published).as_posix() for path in sorted(published.glob("*/signals/*"))]
+    assert len(computed) == 12
+    assert sorted(file["contentUrl"] for file in files) == sorted([*tables, *computed])
     for file in files:
         path = published / file["contentUrl"]
         assert file["sha256"] == sha256_of(path)
@@ -116,7 +117,7 @@ def test_a_changed_file_is_refused(described: Path) -> None:
 
 
 def test_the_bytes_are_those_of_manifests_and_rows_alone(published: Path, tmp_path: Path) -> None:
-    others = shutil.ignore_patterns("*.safetensors", "*.md", repository.CROISSANT, repository.VERSIONS)
+    others = shutil.ignore_patterns("model_*.safetensors", "*.md", repository.CROISSANT, repository.VERSIONS)
     copied = Path(shutil.copytree(published, tmp_path / "elsewhere", ignore=others))
     text = croissant(published)
     assert text == croissant(published) == croissant(copied)

@@ -19,7 +19,7 @@ from synthetic import base_dataset, tiny_roberta
 
 import mico_hub
 from mico_hub import checkpoint, signals
-from mico_hub.attacks import ATTACKS, prepare
+from mico_hub.attacks import LADDER, prepare
 from mico_hub.data import DATASETS, load_base
 from mico_hub.data.records import chosen
 from mico_hub.folder import PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
@@ -282,6 +282,13 @@ def test_the_command_computes_and_explains(trained: Path, tmp_path: Path) -> Non
     assert "not complete; train it first" in run.stderr
 
 
+def test_the_card_names_the_signals(published: Path) -> None:
+    card = (published / "README.md").read_text()
+    names = "gradient_norm, gradient_norm_layer_1, gradient_norm_layer_2, loss, margin, modified_entropy"
+    assert card.count(f"- **Signals**: {names}\n") == 2
+    assert card.count("## Signals") == 1
+
+
 def test_a_user_loads_a_signal_by_name(published: Path, tmp_path: Path) -> None:
     found = mico_hub.load_signals("digits_hi", "margin", published)
     assert found.train.values.shape == (4, 1_797)
@@ -307,7 +314,7 @@ def test_attacks_from_published_signals_need_neither_models_nor_data(
     bare, whole = tmp_path / "bare", tmp_path / "whole"
     shutil.copytree(published, bare, ignore=shutil.ignore_patterns("model_*.safetensors"))
     shutil.copytree(published, whole, ignore=shutil.ignore_patterns("signals"))
-    everything = list(ATTACKS.values())
+    everything = list(LADDER)
     computed = prepare(everything, rows[split], shadows, str(whole))
     monkeypatch.setattr(mico_hub.attacks, "load_data", None)
     read = prepare(everything, rows[split], shadows, str(bare))

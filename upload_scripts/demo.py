@@ -1,4 +1,4 @@
-"""The whole job on real data: train the digits suites, publish them to ./mico, load, attack, score, report.
+"""The whole job on real data: train the digits suites, compute signals, publish to ./mico, load, attack, score, report.
 
 python upload_scripts/demo.py            starts fresh
 python upload_scripts/demo.py --resume   continues
@@ -21,6 +21,7 @@ from builders.build import build
 from mico_hub import report, tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, SuiteFolder, read_rows
+from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import Suite, tracks
 from mico_hub.training import train_suite
 from mico_hub.workers import on_this_machine
@@ -81,6 +82,8 @@ def main() -> int:
 
     workers = on_this_machine()
     folders = {suite: train_suite(suite, SUITES / suite.name, workers=workers) for suite in suites}
+    for folder in folders.values():
+        compute_suite(folder.root, workers=workers)
     build([folder.root for folder in folders.values()], REPOSITORY)
     results = [result for suite, folder in folders.items() for result in attack_suite(suite, folder)]
 

@@ -10,9 +10,19 @@ import numpy as np
 import numpy.typing as npt
 
 from mico_hub import signals
-from mico_hub.attacks import calibrated, classifier, entropy, gradient_norm, lira, loss, rmia
-from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, Population, Seen, TooFewShadowsError
-from mico_hub.loading import find_signals, load_data
+from mico_hub.attacks import calibrated, classifier, distinguisher, entropy, gradient_norm, lira, loss, rmia
+from mico_hub.attacks.base import (
+    FEWEST,
+    Attack,
+    AttackError,
+    Chosen,
+    FloatArray,
+    Points,
+    Population,
+    Seen,
+    TooFewShadowsError,
+)
+from mico_hub.loading import find_signals, load_data, load_manifest, rows_of
 from mico_hub.signals.layout import public_population
 from mico_hub.splits import Indices
 
@@ -24,10 +34,15 @@ ATTACKS: Mapping[str, Attack] = MappingProxyType(
             *(calibrated.DIFFICULTY, calibrated.REFERENCE, *calibrated.WINNERS),
             *(classifier.ATTACK, rmia.OFFLINE, rmia.ONLINE),
             *(lira.OFFLINE, lira.FIXED, lira.ONLINE),
+            distinguisher.ATTACK,
         )
     }
 )
-"""Name -> attack, weakest first as far as is known beforehand."""
+"""Name -> attack, weakest first as far as is known beforehand; the last one trains models, so it is run by name."""
+
+DEFAULT = lira.ONLINE.name
+LADDER = tuple(attack for attack in ATTACKS.values() if not attack.trains)
+"""The attacks that need published models only."""
 
 logger = logging.getLogger("mico_hub")
 
@@ -90,6 +105,7 @@ class Prepared:
     shadows: Mapping[str, FloatArray]  # signal -> (S, R)
     member: Chosen  # (S, R)
     leave_out: bool  # whether the targets are the shadow models, each attacked with the others
+    own: Sequence[distinguisher.OwnShadows] = ()  # for each target, where an attack asks for them
 
     def _used(self, target: int, chosen: Attack) -> Chosen:
         """(S,) which shadow models an attack on a target uses."""
@@ -100,6 +116,9 @@ class Prepared:
 
     def points(self, target: int, chosen: Attack) -> Points:
         """What an attack is given of a target."""
+        if chosen.trains:
+            own, margins = self.own[target], self.targets["margin"][target, self.columns[target]]
+            return Points({"margin": Seen(margins, own.margins)}, own.member)
         used = self._used(target, chosen)
 
         def seen(at: Indices) -> dict[str, Seen]:
@@ -124,7 +143,7 @@ class Prepared:
             return ""
         few = total = 0
         for target in range(len(self.columns)):
-            member = self.member[:, self.columns[target]][self._used(target, chosen)]
+            member = self.points(target, chosen).member
             inside = member.sum(axis=0)
             few += int((np.minimum(inside, len(member) - inside) < FEWEST).sum())
             total += member.shape[1]
@@ -145,13 +164,13 @@ def prepare(
     Raises:
         ValueError: As `attack`.
     """
-    rows = list(targets)
+    rows = rows_of(targets)
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
     leave_out = shadows is None
     others: list[Row] = []
-    if any(each.shadows for each in chosen):
-        others = _shadow_rows(rows if shadows is None else list(shadows))
+    if any(each.shadows and not each.trains for each in chosen):
+        others = _shadow_rows(rows if shadows is None else rows_of(shadows))
     asked = dict.fromkeys(name for each in chosen for name in each.signals)
     published = {name: find_signals(rows[0], name, source) for name in asked}
     population = _indices([])
@@ -175,9 +194,15 @@ def prepare(
         population=np.searchsorted(records, population),
         targets=of_targets,
         shadows=of_targets if leave_out and others else of(others),
-        member=np.array([np.isin(records, _trained_on(row)) for row in others], dtype=bool).reshape(-1, len(records)),
+        member=np.array([_seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
         leave_out=leave_out and bool(others),
+        own=_own(rows, source) if any(each.trains for each in chosen) else (),
     )
+
+
+def _own(rows: Sequence[Row], source: str | None) -> Sequence[distinguisher.OwnShadows]:
+    manifest, data = load_manifest(rows[0], source), load_data(rows[0], source)
+    return distinguisher.train_shadows(rows, manifest, data)
 
 
 def _published(found: signals.Signals | None, models: Sequence[Row], records: Indices) -> FloatArray | None:
@@ -214,10 +239,14 @@ def _indices(values: Any) -> Indices:
     return np.asarray(values, dtype=np.int64)
 
 
-def _trained_on(row: Row) -> Indices:
-    """All n records that a revealed model was trained on."""
+def _seen(row: Row, records: Indices) -> Chosen:
+    """(R,) whether a revealed model was trained on each record."""
     challenge, membership = _indices(row["challenge"]), np.asarray(row["membership"])
-    return np.concatenate([challenge[membership == 1], _indices(row["training"])])
+    trained = np.concatenate([challenge[membership == 1], _indices(row["training"])])
+    seen = np.zeros(max(trained.max(initial=0), records.max(initial=0)) + 1, dtype=bool)
+    seen[trained] = True
+    chosen: Chosen = seen[records]
+    return chosen
 
 
 def _shadow_rows(rows: list[Row]) -> list[Row]:
@@ -232,7 +261,10 @@ def _shadow_rows(rows: list[Row]) -> list[Row]:
 
 __all__ = [
     "ATTACKS",
+    "DEFAULT",
+    "LADDER",
     "Attack",
+    "AttackError",
     "Points",
     "Prepared",
     "TooFewShadowsError",

@@ -13,6 +13,10 @@ FEWEST = 2
 """IN or OUT models below which a record has no variance of its own, and an attack has to say what it does."""
 
 
+class AttackError(ValueError):
+    """An attack that is none, gives no scores, or cannot be run on these models; the message says what was expected."""
+
+
 class TooFewShadowsError(ValueError):
     """An attack that has not enough shadow models to fit anything."""
 
@@ -54,6 +58,7 @@ class Attack:
     shadows: bool = False  # whether it uses shadow models
     population: bool = False  # whether it asks for records from the population
     white_box: bool = False  # whether its signals need more than the model's outputs
+    trains: bool = False  # whether its shadow models are trained for each target, on its revealed training records
     few: str = ""  # what it does with a record that has fewer than `FEWEST` IN or OUT models
 
 

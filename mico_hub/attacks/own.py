@@ -15,12 +15,8 @@ from types import ModuleType
 
 import numpy as np
 
-from mico_hub.attacks.base import Attack, FloatArray, Points
+from mico_hub.attacks.base import Attack, AttackError, FloatArray, Points
 from mico_hub.signals import SIGNALS, is_signal, white_box
-
-
-class AttackError(ValueError):
-    """A file that is no attack, or an attack that gives no scores; the message says what was expected."""
 
 
 def load(path: Path) -> Attack:

@@ -11,45 +11,56 @@ All are made of log p and log(1 - p), which are exact to float32 also where p is
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
 
-
-def log_probabilities(outputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log p and log(1 - p).
-
-    Args:
-        outputs: Logits, (B, classes), at least two classes.
-
-    Returns:
-        Two of (B, classes).
-    """
-    log_p = outputs.log_softmax(dim=1)
-    top = log_p.argmax(dim=1, keepdim=True)
-    others = log_p.scatter(1, top, -torch.inf).logsumexp(dim=1, keepdim=True)  # log(1 - p) of the likeliest class
-    log_rest = torch.log1p(log_p.exp().neg_()).scatter_(1, top, others)
-    return log_p.scatter_(1, top, torch.log1p(others.exp().neg_())), log_rest
+_FAINT = 1e-30  # below it a sum of probabilities may have lost some that float32 cannot hold
 
 
-def _loss(log_p: torch.Tensor, log_rest: torch.Tensor, of_label: torch.Tensor) -> torch.Tensor:
-    return -log_p.gather(1, of_label)[:, 0]
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What a model says, (B, classes) each."""
+
+    p: torch.Tensor
+    log_p: torch.Tensor
+    log_rest: torch.Tensor  # log(1 - p)
+
+    @classmethod
+    def of(cls, outputs: torch.Tensor) -> "Answers":
+        """From logits, (B, classes), of at least two classes."""
+        log_p = outputs.log_softmax(dim=1)
+        p = log_p.exp()
+        top = p.argmax(dim=1, keepdim=True)
+        rest = p.scatter(1, top, 0.0).sum(dim=1, keepdim=True)  # 1 - p of the likeliest class
+        log_rest_of_top = rest.log()
+        faint = rest[:, 0] < _FAINT
+        if faint.any():
+            others = log_p[faint].scatter(1, top[faint], -torch.inf)
+            log_rest_of_top[faint] = others.logsumexp(dim=1, keepdim=True)
+        log_rest = p.neg().log1p_().scatter_(1, top, log_rest_of_top)
+        return cls(p, log_p.scatter_(1, top, rest.neg_().log1p_()), log_rest)
 
 
-def _margin(log_p: torch.Tensor, log_rest: torch.Tensor, of_label: torch.Tensor) -> torch.Tensor:
-    return (log_p.gather(1, of_label) - log_rest.gather(1, of_label))[:, 0]
+def _loss(said: Answers, of_label: torch.Tensor) -> torch.Tensor:
+    return -said.log_p.gather(1, of_label)[:, 0]
 
 
-def _modified_entropy(log_p: torch.Tensor, log_rest: torch.Tensor, of_label: torch.Tensor) -> torch.Tensor:
-    terms = log_p.exp().mul_(log_rest).scatter_(1, of_label, 0.0)
-    own = log_rest.gather(1, of_label).exp() * log_p.gather(1, of_label)
+def _margin(said: Answers, of_label: torch.Tensor) -> torch.Tensor:
+    return (said.log_p.gather(1, of_label) - said.log_rest.gather(1, of_label))[:, 0]
+
+
+def _modified_entropy(said: Answers, of_label: torch.Tensor) -> torch.Tensor:
+    terms = (said.p * said.log_rest).scatter_(1, of_label, 0.0)
+    own = said.log_rest.gather(1, of_label).exp() * said.log_p.gather(1, of_label)
     return -(own[:, 0] + terms.sum(dim=1))
 
 
-OUTPUT_SIGNALS: Mapping[str, Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]] = MappingProxyType(
+OUTPUT_SIGNALS: Mapping[str, Callable[[Answers, torch.Tensor], torch.Tensor]] = MappingProxyType(
     {"loss": _loss, "margin": _margin, "modified_entropy": _modified_entropy}
 )
-"""Name -> what is made of log p, log(1 - p) and the labels, (B, 1)."""
+"""Name -> what is made of a model's answers and the labels, (B, 1)."""
 
 
 def of_outputs(
@@ -62,5 +73,5 @@ def of_outputs(
         labels: (B,) int64.
         names: Of `OUTPUT_SIGNALS`.
     """
-    log_p, log_rest = log_probabilities(outputs)
-    return {name: OUTPUT_SIGNALS[name](log_p, log_rest, labels[:, None]) for name in names}
+    said = Answers.of(outputs)
+    return {name: OUTPUT_SIGNALS[name](said, labels[:, None]) for name in names}

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from safetensors.numpy import load_file, save
@@ -178,12 +177,7 @@ def _is_whole(path: Path, rows: Sequence[Row], layout: Layout) -> bool:
 
 
 def _load(weights: Path | bytes) -> nn.Module:
-    if isinstance(weights, Path):
-        return checkpoint.load(weights)
-    with TemporaryDirectory(prefix="mico-hub-") as scratch:
-        path = Path(scratch) / "model.safetensors"
-        path.write_bytes(weights)
-        return checkpoint.load(path)
+    return checkpoint.load(weights) if isinstance(weights, Path) else checkpoint.deserialise(weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
