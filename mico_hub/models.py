@@ -112,6 +112,12 @@ MODELS: Mapping[str, Architecture] = MappingProxyType(
             9.472e3,
             {"features": 64, "hidden": 64, "classes": 10},
         ),
+        "location30_mlp": Architecture(
+            MLP,
+            "MLP 446-128-30, tanh",
+            0.121856e6,
+            {"features": 446, "hidden": 128, "classes": 30},
+        ),
     }
 )
 

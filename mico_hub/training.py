@@ -25,7 +25,7 @@ def train_suite(
     runtime: Runtime | None = None,
     workers: Workers | None = None,
     *,
-    data_folder: Path | None = None,
+    data: BaseDataset | None = None,
     pretrained: Path | str | None = None,
     announce: Callable[[str], None] = lambda line: None,
     progress: Callable[[float], None] = lambda share: None,
@@ -40,7 +40,7 @@ def train_suite(
         root: The suite's folder.
         runtime: How a model is trained; on the CPU by default.
         workers: Where; in this process by default.
-        data_folder: See `mico_hub.data.load_base`.
+        data: What splits index; the suite's base dataset by default.
         pretrained: Where the weights are that text models start from, see `mico_hub.models.load_start`.
         announce: Gets a line for each model that is finished.
         progress: Gets the share of the suite that is done, 0 to 1, now and then.
@@ -56,7 +56,7 @@ def train_suite(
     runtime, workers = runtime or Runtime(), workers or ThisProcess()
     runtime.check(suite)
     folder = SuiteFolder(root)
-    data = load_base(suite.dataset, data_folder)
+    data = data or load_base(suite.dataset)
     with folder.locked():
         if folder.exists():
             _require_same(folder, suite, data)

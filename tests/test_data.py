@@ -18,6 +18,7 @@ from PIL import Image
 
 from mico_hub.data import DATASETS, BaseDataset, DataError, load_base, tokenizer
 from mico_hub.data import cifar10 as cifar10_module
+from mico_hub.data import location30 as location_module
 from mico_hub.data import purchase100 as purchase_module
 from mico_hub.data.base import content_digest, sha256
 from mico_hub.data.cifar10 import BATCHES, BINARY, HUB_BATCHES, MEAN, PYTHON, STD, hub_order, judge, normalise
@@ -36,13 +37,13 @@ def tensors(inputs: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.T
 
 
 def test_every_suite_has_a_dataset_large_enough_for_it() -> None:
-    assert {suite.dataset for suite in SUITES.values()} == set(DATASETS)
+    assert {suite.dataset for suite in SUITES.values()} == set(DATASETS) - {"location30"}  # it has no suite
     assert all(suite.n + suite.m <= DATASETS[suite.dataset].num_records for suite in SUITES.values())
 
 
 def test_the_table_has_the_competitions_numbers_of_records() -> None:
     numbers = {name: info.num_records for name, info in DATASETS.items()}
-    assert numbers == {"digits": 1_797, "cifar10": 60_000, "purchase100": 197_324, "sst2": 68_221}
+    assert numbers == {"digits": 1_797, "cifar10": 60_000, "purchase100": 197_324, "sst2": 68_221, "location30": 5_010}
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -674,7 +675,75 @@ def test_a_cache_that_cannot_be_written_is_no_error(
     assert "the next load parses the text again" in caplog.text
 
 
+# Location-30, sixty people of it
+
+PEOPLE = 60
+
+
+@pytest.fixture
+def location() -> Any:
+    return replace(DATASETS["location30"], splits={"all": PEOPLE}, labels_sha256=None)
+
+
+@pytest.fixture
+def people() -> dict[str, Any]:
+    rng = np.random.default_rng(4)
+    bits = rng.integers(0, 2, (PEOPLE, 446), np.uint8)
+    labels = (np.arange(PEOPLE) % 30).astype(np.uint8)
+    return {"features": np.packbits(bits, axis=1), "labels": labels, "n_features": 446}
+
+
+def write_location(folder: Path, arrays: dict[str, Any]) -> None:
+    (folder / "location30").mkdir()
+    np.savez(folder / "location30" / "location30.npz", **arrays)
+
+
+def test_location30_is_unpacked(tmp_path: Path, location: Any, people: dict[str, Any]) -> None:
+    write_location(tmp_path, people)
+    base = location_module.read(location, tmp_path)
+    inputs = tensors(base.inputs(range(PEOPLE)))["inputs"]
+    assert inputs.dtype == torch.float32
+    assert inputs.tolist() == np.unpackbits(people["features"], axis=1)[:, :446].tolist()
+    assert base.labels.tolist() == people["labels"].tolist()
+    assert base.note.startswith("not verified")
+    assert base.digest == content_digest("location30", people["labels"], people["features"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"n_features": 445}, "expected uint8 features (60, 56) and labels of 446 bits"),
+        ({"features": np.zeros((PEOPLE, 55), np.uint8)}, "got uint8 (60, 55)"),
+        ({"labels": np.zeros(PEOPLE, np.uint8)}, "expected each of the classes 0 to 29"),
+        ({"labels": np.array(["a"], dtype=object)}, "allow_pickle=False"),
+    ],
+)
+def test_a_damaged_location30_is_refused(
+    tmp_path: Path, location: Any, people: dict[str, Any], changed: dict[str, Any], message: str
+) -> None:
+    write_location(tmp_path, people | changed)
+    with pytest.raises(DataError, match=re.escape(message)):
+        location_module.read(location, tmp_path)
+
+
+def test_location30_has_no_hub_and_its_file_must_be_whole(tmp_path: Path, location: Any) -> None:
+    with pytest.raises(DataError, match="Location-30 not found"):
+        location_module.read(location, tmp_path)
+    (tmp_path / "location30").mkdir()
+    (tmp_path / "location30" / "location30.npz").write_bytes(b"PK\3\4")
+    with pytest.raises(DataError, match=r"location30\.npz: expected location30/location30\.npz"):
+        location_module.read(location, tmp_path)
+
+
 # The real datasets
+
+
+@pytest.mark.data
+def test_the_real_location30_is_official(data_folder: Path) -> None:
+    base = load_base("location30", data_folder)
+    assert base.official
+    assert tensors(base.inputs([0, 5_009]))["inputs"].shape == (2, 446)
+    assert (int(base.labels.bincount().min()), int(base.labels.bincount().max())) == (97, 308)
 
 
 @pytest.mark.data

@@ -15,6 +15,7 @@ def parameters(network: nn.Module) -> int:
         ("cnn", 973_962, (3, 32, 32), 10),
         ("mlp", 89_828, (600,), 100),
         ("digits_mlp", 4_810, (64,), 10),
+        ("location30_mlp", 61_086, (446,), 30),
     ],
 )
 def test_networks_have_their_exact_number_of_parameters(

@@ -279,7 +279,7 @@ def test_the_command_computes_and_explains(trained: Path, tmp_path: Path) -> Non
     run = subprocess.run([sys.executable, script, str(tmp_path)], check=False, capture_output=True, text=True)
     assert run.returncode == 2
     assert "compute_signals: " in run.stderr
-    assert "not complete; train it first" in run.stderr
+    assert "expected a suite folder with suite.json" in run.stderr
 
 
 def test_the_card_names_the_signals(published: Path) -> None:

@@ -22,7 +22,7 @@ from mico_hub import training
 from mico_hub.accounting import calibrate
 from mico_hub.data import load_base
 from mico_hub.disclosure import Measured
-from mico_hub.folder import FolderError, SuiteFolder
+from mico_hub.folder import PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
 from mico_hub.randomness import Keys
 from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import draw
@@ -91,6 +91,20 @@ def test_processes_give_the_same_suite_as_one(tmp_path: Path) -> None:
     folder.rows_path("public").unlink()
     train_suite(suite, tmp_path / "suite", workers=Processes(2))
     assert {model_id: folder.checkpoint(suite, model_id).read_bytes() for model_id in range(4)} == before
+
+
+def test_processes_train_on_the_data_that_they_are_given(tmp_path: Path) -> None:
+    """Which need not be what its name stands for."""
+    base = load_base("digits")
+    assert isinstance(base.raw, torch.Tensor)
+    data = replace(base, raw=base.raw[::2], labels=base.labels[::2], digest="1" * 64, note="every second one")
+    suite = replace(SUITES["digits_inf"], n=400, epochs=2).with_models(2, 0, 0)
+    folder = train_suite(suite, tmp_path / "suite", workers=Processes(2), data=data)
+    assert folder.manifest().data_digest == data.digest
+    rows = read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)
+    assert max(row["training"].max() for row in rows) < len(data)
+    with pytest.raises(FolderError, match="expected data with digest"):
+        train_suite(suite, tmp_path / "suite")
 
 
 def test_the_noise_of_a_trained_suite_is_the_calibrated_one(trained: Path) -> None:

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mico_hub.checkpoint import CheckpointError
-from mico_hub.data import DataError
-from mico_hub.folder import FolderError
+from mico_hub.data import DataError, load_base
+from mico_hub.folder import FolderError, SuiteFolder
 from mico_hub.signals import SIGNALS, SignalError
 from mico_hub.signals.suite import compute_suite
 from mico_hub.workers import WorkerError
@@ -24,7 +24,8 @@ def run(options: argparse.Namespace) -> None:
     """Computes what is missing, one suite after the other."""
     with workers_of(options) as workers:
         for root in options.suites:
-            written = compute_suite(root, options.signals, workers, device=options.device, data_folder=options.data)
+            data = load_base(SuiteFolder(root).manifest().suite.dataset, options.data)
+            written = compute_suite(root, options.signals, workers, device=options.device, data=data)
             size = sum(path.stat().st_size for path in written)
             sys.stdout.write(f"{len(written)} signals, {size / 1e6:,.1f} MB, in {written[0].parent}\n")
 

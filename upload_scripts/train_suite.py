@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from mico_hub.data import DataError
+from mico_hub.data import DataError, load_base
 from mico_hub.folder import FolderError
 from mico_hub.models import MODELS
 from mico_hub.sgd import DeviceError, Runtime
@@ -60,7 +60,7 @@ def train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
                 options.out / suite.name,
                 runtime,
                 workers,
-                data_folder=options.data,
+                data=load_base(suite.dataset, options.data),
                 pretrained=options.pretrained,
                 announce=lambda line: tqdm.write(line, file=sys.stdout),
                 progress=progress,

@@ -22,6 +22,7 @@ from mico_hub.attacks.base import (
     Seen,
     TooFewShadowsError,
 )
+from mico_hub.data import BaseDataset
 from mico_hub.loading import find_signals, load_data, load_manifest, rows_of
 from mico_hub.signals.layout import public_population
 from mico_hub.splits import Indices
@@ -155,8 +156,9 @@ def prepare(
     targets: Iterable[Row],
     shadows: Iterable[Row] | None = None,
     source: str | None = None,
+    data: BaseDataset | None = None,
 ) -> Prepared:
-    """Brings together all that some attacks need; arguments as of `attack`.
+    """Brings together all that some attacks need; arguments as of `attack`, and the suite's data if they are at hand.
 
     Signals that are published with the suite are read; from them alone no model and no base dataset is needed. Others
     are computed from the models.
@@ -176,7 +178,7 @@ def prepare(
     population = _indices([])
     if any(each.population for each in chosen):
         there = next(filter(None, published.values()), None)
-        population = public_population(len(load_data(rows[0], source))) if there is None else there.population
+        population = public_population(len(data or load_data(rows[0], source))) if there is None else there.population
     records = np.unique(np.concatenate([population, *(_indices(row["challenge"]) for row in rows)]))
 
     def of(models: Sequence[Row]) -> dict[str, FloatArray]:
@@ -184,7 +186,7 @@ def prepare(
             return {name: np.empty((0, len(records))) for name in published}
         found = {name: _published(signal, models, records) for name, signal in published.items()}
         if missing := [name for name, values in found.items() if values is None]:
-            computed = signals.compute(models, records, load_data(rows[0], source), source, missing)
+            computed = signals.compute(models, records, data or load_data(rows[0], source), source, missing)
             found |= {name: values.astype(np.float64) for name, values in computed.items()}
         return {name: values for name, values in found.items() if values is not None}
 
@@ -196,13 +198,12 @@ def prepare(
         shadows=of_targets if leave_out and others else of(others),
         member=np.array([_seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
         leave_out=leave_out and bool(others),
-        own=_own(rows, source) if any(each.trains for each in chosen) else (),
+        own=_own(rows, source, data) if any(each.trains for each in chosen) else (),
     )
 
 
-def _own(rows: Sequence[Row], source: str | None) -> Sequence[distinguisher.OwnShadows]:
-    manifest, data = load_manifest(rows[0], source), load_data(rows[0], source)
-    return distinguisher.train_shadows(rows, manifest, data)
+def _own(rows: Sequence[Row], source: str | None, data: BaseDataset | None) -> Sequence[distinguisher.OwnShadows]:
+    return distinguisher.train_shadows(rows, load_manifest(rows[0], source), data or load_data(rows[0], source))
 
 
 def _published(found: signals.Signals | None, models: Sequence[Row], records: Indices) -> FloatArray | None:

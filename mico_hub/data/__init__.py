@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from mico_hub.data import cifar10, digits, purchase100, sst2
+from mico_hub.data import cifar10, digits, location30, purchase100, sst2
 from mico_hub.data.base import DATA_VARIABLE, BaseDataset, DataError, DatasetInfo, Inputs, Twins
 from mico_hub.data.sst2 import tokenizer
 
@@ -27,7 +27,7 @@ __all__ = [
     "tokenizer",
 ]
 
-_MODULES = (digits, cifar10, purchase100, sst2)
+_MODULES = (digits, cifar10, purchase100, sst2, location30)
 
 DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({module.INFO.name: module.INFO for module in _MODULES})
 """Name -> what is known about the dataset before it is read."""

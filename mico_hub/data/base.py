@@ -111,8 +111,8 @@ class BaseDataset:
             records: (B,) record indices, 0 to N - 1, in any order, repeats allowed.
 
         Returns:
-            cifar10: float32 (B, 3, 32, 32), normalised; purchase100: float32 (B, 600), 0 or 1; digits: float32
-            (B, 64), normalised; sst2: `input_ids` and `attention_mask`, each int64 (B, 67).
+            cifar10: float32 (B, 3, 32, 32), normalised; purchase100, location30: float32 (B, 600) or (B, 446), 0 or
+            1; digits: float32 (B, 64), normalised; sst2: `input_ids` and `attention_mask`, each int64 (B, 67).
 
         Raises:
             IndexError: An index is not a record of this dataset (a negative one is not).

@@ -39,7 +39,7 @@ class Records:
 
     def by_size(self) -> torch.Tensor:
         """All records, texts by length: in this order batches need the least padding."""
-        if self.prepare is _trimmed:
+        if self.prepare is trimmed:
             return self.rows[:, 1].sum(dim=1).argsort(stable=True)
         return torch.arange(len(self), device=self.labels.device)
 
@@ -72,10 +72,10 @@ def _records(
     if not isinstance(text, dict):
         raise TypeError(f"{data.name}: expected sentences to become tokens, got a tensor")
     rows = torch.stack([text["input_ids"], text["attention_mask"]], dim=1)  # (N, 2, T)
-    return Records(rows.to(torch.int32).to(device), labels.to(device), _trimmed)
+    return Records(rows.to(torch.int32).to(device), labels.to(device), trimmed)
 
 
-def _trimmed(rows: torch.Tensor) -> Inputs:
+def trimmed(rows: torch.Tensor) -> Inputs:
     """Tokens and mask, each int64 (B, T), T that of the longest sentence (1 for no sentence)."""
     used = rows[:, 1].any(dim=0)
     length = max(int(used.sum()), 1)  # padding is at the end

@@ -49,7 +49,6 @@ class SignalJob:
     records: Indices = field(repr=False)  # (K,)
     names: tuple[str, ...]
     device: str
-    dataset: str
     data_digest: str
     versions: dict[str, str]  # `installed()` where the run is
 
@@ -86,7 +85,7 @@ def compute_suite(
     workers: Workers | None = None,
     *,
     device: str = "cpu",
-    data_folder: Path | None = None,
+    data: BaseDataset | None = None,
 ) -> list[Path]:
     """Computes what is missing of a suite's signals, with a bar, and writes a file for each.
 
@@ -98,7 +97,7 @@ def compute_suite(
         names: Of `signals_of` its network; None: all.
         workers: Where; in this process by default.
         device: Where models run.
-        data_folder: See `mico_hub.data.load_base`.
+        data: What records index; the suite's base dataset by default.
 
     Returns:
         The files.
@@ -115,7 +114,7 @@ def compute_suite(
         raise FolderError(f"{root}: the suite is not complete; train it first")
     suite = folder.manifest().suite
     wanted = _wanted(suite.model, names)
-    data = load_base(suite.dataset, data_folder)
+    data = data or load_base(suite.dataset)
     if data.digest != folder.manifest().data_digest:
         raise FolderError(
             f"{root}: it was trained on {data.name} with digest {folder.manifest().data_digest}, here is {data.digest}"
@@ -241,7 +240,6 @@ class _Work:
             self.layout.of_row(rows[0]),
             self.names,
             self.device,
-            self.suite.dataset,
             self.data.digest,
             installed(),
         )

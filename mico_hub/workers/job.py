@@ -46,11 +46,6 @@ class Job(Protocol[Result_co]):
     """Something to do for some models of a suite; it can be begun anywhere, any number of times."""
 
     @property
-    def dataset(self) -> str:
-        """The name of the base dataset."""
-        ...
-
-    @property
     def steps(self) -> int:
         """All of its steps, the unit of progress."""
         ...

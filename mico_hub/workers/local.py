@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from loky import ProcessPoolExecutor
 
-from mico_hub.data import load_base
+from mico_hub.data import BaseDataset
 from mico_hub.models import Start
 from mico_hub.workers.dispatch import POLL_SECONDS, dispatch
 from mico_hub.workers.job import Common, Job, Report, Result, Results, WorkerError
@@ -27,10 +27,10 @@ def default_processes() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_this_machine(processes: int | None = None, folder: Path | None = None) -> "ThisProcess | Processes":
+def on_this_machine(processes: int | None = None) -> "ThisProcess | Processes":
     """That many processes (one a core by default), or just this one."""
     number = default_processes() if processes is None else processes
-    return ThisProcess() if number == 1 else Processes(number, folder)
+    return ThisProcess() if number == 1 else Processes(number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,9 @@ class ThisProcess:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Several jobs at a time, each in a process that reads the data for itself."""
+    """Several jobs at a time, each in a process that holds the data; weights to start from are mapped by all."""
 
     number: int
-    folder: Path | None = None  # of the base datasets, see `mico_hub.data.load_base`
 
     @property
     def parallel(self) -> int:
@@ -84,7 +83,7 @@ class Processes:
     def run(self, jobs: Iterator[Job[Result]], common: Common, progress: Report) -> Results[Result]:
         """See `Workers.run`."""
         with tempfile.TemporaryDirectory(prefix="mico-hub-") as scratch:
-            pool = _ProcessPool(self.number, self.folder, common.start, Path(scratch))
+            pool = _ProcessPool(self.number, common, Path(scratch))
             try:
                 yield from dispatch(pool, jobs, progress)
             finally:
@@ -94,21 +93,20 @@ class Processes:
 class _ProcessPool:
     """Tickets are slots on a board that all processes map: a file with a number for each, how far its job is."""
 
-    def __init__(self, number: int, data_folder: Path | None, start: Start | None, scratch: Path) -> None:
+    def __init__(self, number: int, common: Common, scratch: Path) -> None:
         self.room = 2 * number  # one waits for each that runs
         self._free, self._futures = list(range(self.room)), dict[Hashable, Future[Sequence[Any]]]()
         self._board = scratch / "steps"
         self._steps = np.memmap(self._board, np.int64, "w+", shape=(self.room,))
-        self._start = scratch / "start" if start is not None else None
-        if start is not None and self._start is not None:
-            torch.save((dict(start.configuration), dict(start.state)), self._start)
-        self._data_folder = data_folder
-        self._executor = ProcessPoolExecutor(number, initializer=_end_with, initargs=(os.getpid(),))
+        self._start = scratch / "start" if common.start is not None else None
+        if common.start is not None and self._start is not None:
+            torch.save((dict(common.start.configuration), dict(common.start.state)), self._start)
+        self._executor = ProcessPoolExecutor(number, initializer=_begin, initargs=(os.getpid(), common.data))
 
     def begin(self, job: Job[Any]) -> int:
         slot = self._free.pop()
         self._steps[slot] = 0
-        self._futures[slot] = self._executor.submit(_in_worker, job, self._data_folder, self._start, self._board, slot)
+        self._futures[slot] = self._executor.submit(_in_worker, job, self._start, self._board, slot)
         return slot
 
     def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
@@ -132,8 +130,13 @@ class _ProcessPool:
         self._executor.shutdown(wait=True, kill_workers=True)
 
 
-def _end_with(parent: int) -> None:
-    """Ends this process when its parent has, however that ended: no one would take a result, or give another job."""
+_held: list[BaseDataset] = []
+"""Of a worker process: the data of its jobs."""
+
+
+def _begin(parent: int, data: BaseDataset) -> None:
+    """Makes this process a worker, which ends when its parent has, however that ended: no one would take a result."""
+    _held[:] = [data]
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -143,14 +146,13 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _in_worker(job: Job[Any], data_folder: Path | None, start: Path | None, board: Path, slot: int) -> Sequence[Any]:
+def _in_worker(job: Job[Any], start: Path | None, board: Path, slot: int) -> Sequence[Any]:
     steps = np.memmap(board, np.int64, "r+")
 
     def report(done: int) -> None:
         steps[slot] = done
 
-    data = load_base(job.dataset, data_folder)
-    return job.run(Common(data, _read_start(start) if start else None), report)
+    return job.run(Common(_held[0], _read_start(start) if start else None), report)
 
 
 @lru_cache(maxsize=1)

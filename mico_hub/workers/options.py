@@ -77,7 +77,7 @@ def workers_of(options: argparse.Namespace) -> Iterator[Workers]:
     """
     if options.ray is None:
         on_cpu = torch.device(options.device).type == "cpu"
-        yield on_this_machine(options.processes or (None if on_cpu else 1), options.data)
+        yield on_this_machine(options.processes or (None if on_cpu else 1))
     else:
         with ray_cluster(options.ray, gpu=options.device == "cuda") as cluster:
             yield cluster

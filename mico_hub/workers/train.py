@@ -37,11 +37,6 @@ class TrainingJob:
     start_digest: str | None  # of the weights that training starts from
 
     @property
-    def dataset(self) -> str:
-        """See `Job.dataset`."""
-        return self.assignments[0].suite.dataset
-
-    @property
     def steps(self) -> int:
         """Steps of all its models together."""
         return self.assignments[0].suite.steps * len(self.assignments)
