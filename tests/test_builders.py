@@ -13,6 +13,7 @@ from builders.tracks import BUILDERS
 from cards.render import dataset_card, privacy, recipe
 from mico_hub import repository
 from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows
+from mico_hub.signals import SIGNALS
 from mico_hub.suites import SUITES, Suite, tracks
 
 
@@ -52,6 +53,9 @@ def test_the_published_folder_holds_data_and_a_card_alone(published: Path) -> No
         expected += [f"{name}/train/model_{i}.safetensors" for i in range(4)]
         expected += [f"{name}/dev/model_{i}.safetensors" for i in (4, 5)]
         expected += [f"{name}/final/model_{i}.safetensors" for i in (6, 7)]
+        if name != "digits_inf":
+            signals = (*SIGNALS, "gradient_norm_layer_1", "gradient_norm_layer_2")
+            expected += [f"{name}/signals/{signal}.safetensors" for signal in signals]
     assert paths == sorted(expected)
 
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
-from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, assemble, missing
+from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, missing
 
 FOLDER, FILE = "location30", "location30.npz"
 BITS = 446
@@ -28,6 +28,7 @@ INFO = DatasetInfo(
   year = {2017}
 }""",
     labels_sha256="fdd366c228dc3e41ca998a3fd5ef9f43e13e465449bb5e4fcf0e1c598f268268",
+    twins=Twins(),
     known=MappingProxyType({"d10d8fcdea3d856317c73024d7d73592d9ae8313e3c90cf3fcecf22b9b9f63e4": ""}),
 )
 
