@@ -156,7 +156,7 @@ def _wrong_signals(root: Path, manifest: Manifest) -> Iterator[str]:
             continue
         again = signals.serialise(suite.name, name, rows, signals.tensors_of(layout, rows, values))
         if again != path.read_bytes():
-            yield f"{SIGNALS}/{path.name}: it is not as it would be written; compute it again"
+            yield f"{SIGNALS}/{path.name}: it is not as it would be written; delete it and compute it again"
         if not all(np.isfinite(of_model).all() for of_model in values.values()):
             yield f"{SIGNALS}/{path.name}: expected finite values"
 

@@ -150,20 +150,32 @@ def load_data(row: Row, source: str | Path | None = None, data: str | Path | Non
     Raises:
         DataError: It cannot be had, or differs.
     """
-    from mico_hub.data import DATASETS, DataError, load_base
+    from mico_hub.data import load_base
 
     manifest = load_manifest(row, source)
     base = load_base(manifest.suite.dataset, None if data is None else Path(data))
+    require_data_of(manifest, base)
+    return base
+
+
+def require_data_of(manifest: Manifest, base: "BaseDataset") -> None:
+    """Sees to it that a base dataset is the one that a suite was trained on.
+
+    Raises:
+        DataError: It is not, or nobody can tell.
+    """
+    from mico_hub.data import DATASETS, DataError
+
+    name = manifest.suite.name
     if manifest.data_digest is None and DATASETS[base.name].labels_sha256 is not None:
         if base.note:  # the labels are in the official order, or it would not have been loaded
-            _warn_once(f"{row['suite']} was trained on the official {base.name}; this one: {base.note}")
+            _warn_once(f"{name} was trained on the official {base.name}; this one: {base.note}")
     elif not base.official if manifest.data_digest is None else base.digest != manifest.data_digest:
         raise DataError(
-            f"{row['suite']} was trained on {base.name} with digest {manifest.data_digest or 'not known'} "
+            f"{name} was trained on {base.name} with digest {manifest.data_digest or 'not known'} "
             f"({manifest.data_note or 'the official data set'}), got one with digest {base.digest} "
             f"({base.note or 'the official data set'}); its record indices mean other records there"
         )
-    return base
 
 
 @cache

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from synthetic import base_dataset, tiny_roberta
 import mico_hub
 from mico_hub import checkpoint, signals
 from mico_hub.attacks import LADDER, prepare
-from mico_hub.data import DATASETS, load_base
+from mico_hub.data import DATASETS, DataError, load_base
 from mico_hub.data.records import chosen
 from mico_hub.folder import PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
 from mico_hub.models import build, initialise, logits
@@ -259,6 +260,8 @@ def test_what_cannot_be_computed_says_so(trained: Path, tmp_path: Path) -> None:
         compute_suite(folder.root, ["lost"])
     with pytest.raises(FolderError, match="not complete; train it first"):
         compute_suite(tmp_path)
+    with pytest.raises(DataError, match="digits_lo was trained on digits with digest"):
+        compute_suite(folder.root, data=replace(load_base("digits"), digest="0" * 64, note="another one"))
     path = folder.checkpoint(folder.manifest().suite, 5)
     network = checkpoint.load(path)
     next(network.parameters()).data.fill_(torch.nan)
@@ -372,8 +375,11 @@ def rename(path: Path) -> None:
     ("damage", "said"),
     [
         (change_shape, r"margin.safetensors: .*expected .*dev\.values\.challenge.* of shapes"),
-        (add_tensor, "signals/margin.safetensors: it is not as it would be written; compute it again"),
-        (change_trained, "signals/margin.safetensors: it is not as it would be written; compute it again"),
+        (add_tensor, "margin.safetensors: it is not as it would be written; delete it and compute it again"),
+        (
+            change_trained,
+            "margin.safetensors: it is not as it would be written; delete it and compute it again",
+        ),
         (make_infinite, "signals/margin.safetensors: expected finite values"),
         (rename, r"digits_hi/signals/lost\.safetensors: no part of a published folder"),
     ],

@@ -19,6 +19,7 @@ from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.records import chosen
 from mico_hub.disclosure import Row
 from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
+from mico_hub.loading import require_data_of
 from mico_hub.sgd import exact_arithmetic
 from mico_hub.signals.files import Floats, checkpoints_digest, read, serialise, tensors_of
 from mico_hub.signals.layout import Layout, shown
@@ -103,9 +104,9 @@ def compute_suite(
         The files.
 
     Raises:
-        FolderError: The suite is not complete, or not on the data that are here; or another run is at work in it.
+        FolderError: The suite is not complete, or another run is at work in it.
         SignalError: Its network has no such signals.
-        DataError: The base dataset cannot be had.
+        DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
         WorkerError: A worker failed.
     """
     workers = workers or ThisProcess()
@@ -115,10 +116,7 @@ def compute_suite(
     suite = folder.manifest().suite
     wanted = _wanted(suite.model, names)
     data = data or load_base(suite.dataset)
-    if data.digest != folder.manifest().data_digest:
-        raise FolderError(
-            f"{root}: it was trained on {data.name} with digest {folder.manifest().data_digest}, here is {data.digest}"
-        )
+    require_data_of(folder.manifest(), data)
     with folder.locked():
         rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
         layout = Layout.of(rows, len(data))
