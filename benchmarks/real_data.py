@@ -39,7 +39,7 @@ from mico_hub.folder import FolderError
 from mico_hub.models import MODELS
 from mico_hub.scoring import mico_score
 from mico_hub.sgd import accuracy
-from mico_hub.splits import Indices
+from mico_hub.signals.layout import trained_on
 from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training import train_suite
 from mico_hub.workers import WorkerError, on_this_machine
@@ -188,7 +188,7 @@ def run(trial: Trial, out: Path) -> list[Result]:
     trained = time.perf_counter()
     results, few = attacked(suite, rows["train"], data, out / "mico")
     ended = time.perf_counter()
-    right = [accuracy(loading.load_model(row, out / "mico"), data, _trained_on(row)) for row in rows["train"]]
+    right = [accuracy(loading.load_model(row, out / "mico"), data, trained_on(row)) for row in rows["train"]]
     unseen = [row["accuracy"] for row in rows["train"]]
     sizes = (
         *(suite.dataset, trial.network, f"{len(data):,}", f"{suite.n:,}", f"{suite.m:,}", f"{suite.models[0]}"),
@@ -231,12 +231,6 @@ def attacked(suite: Suite, rows: list[Row], data: BaseDataset, source: Path) -> 
 
 def _mean(shares: Iterable[float | None]) -> float:
     return mean(share for share in shares if share is not None)
-
-
-def _trained_on(row: Row) -> Indices:
-    """The n records that a model was trained on."""
-    members: Indices = np.concatenate([row["challenge"][row["membership"] == 1], row["training"]]).astype(np.int64)
-    return members
 
 
 def main() -> int:

@@ -127,8 +127,8 @@ def croissant(root: Path, version: int = 1) -> bytes:
         "@context": dict(CONTEXT),
         "version": f"{version}.0.0",
         "distribution": [
-            *(_file_object(root, name, split) for name, there in splits.items() for split in there),
-            *(_signal_object(root, path) for name in splits for path in repository.signal_files(root, name)),
+            *(each for name, there in splits.items() for each in _tables(root, name, there)),
+            *(each for name in splits for each in _signals(root, name)),
         ],
         "recordSet": [each for manifest in manifests for each in _record_sets(manifest, splits[manifest.suite.name])],
     }
@@ -201,31 +201,29 @@ def _creators(manifests: Sequence[Manifest]) -> list[Node]:
     return [creator for creator in (ours, theirs) if creator in creators]
 
 
-def _file_object(root: Path, suite: str, split: str) -> Node:
-    path = root / _path(suite, split)
-    return {
-        "@type": "cr:FileObject",
-        "@id": _path(suite, split),
-        "name": path.name,
-        "description": f"The models of {suite}, {split}; a row for each.",
-        "contentUrl": _path(suite, split),
-        "contentSize": f"{path.stat().st_size} B",
-        "encodingFormat": "application/x-parquet",
-        "sha256": sha256_of(path),
-    }
+def _tables(root: Path, suite: str, splits: Sequence[str]) -> Iterator[Node]:
+    for split in splits:
+        about = f"The models of {suite}, {split}; a row for each."
+        yield _file_object(root, _path(suite, split), about, "application/x-parquet")
 
 
-def _signal_object(root: Path, path: Path) -> Node:
-    relative = path.relative_to(root).as_posix()
-    suite = relative.split("/")[0]
+def _signals(root: Path, suite: str) -> Iterator[Node]:
+    for path in repository.signal_files(root, suite):
+        about = f"Signal {path.stem} of the models of {suite}: a number for each model and record."
+        # safetensors has no registered type
+        yield _file_object(root, path.relative_to(root).as_posix(), about, "application/octet-stream")
+
+
+def _file_object(root: Path, relative: str, description: str, encoding: str) -> Node:
+    path = root / relative
     return {
         "@type": "cr:FileObject",
         "@id": relative,
         "name": path.name,
-        "description": f"Signal {path.stem} of the models of {suite}: a number for each model and record.",
+        "description": description,
         "contentUrl": relative,
         "contentSize": f"{path.stat().st_size} B",
-        "encodingFormat": "application/octet-stream",  # safetensors has no registered type
+        "encodingFormat": encoding,
         "sha256": sha256_of(path),
     }
 

@@ -72,7 +72,6 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
         truth = read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)
         found.problems += [f"{name}: {problem}" for problem in _depending(root, manifest, rows, truth)]
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
-        found.problems += [f"{name}: {problem}" for problem in _other_signals(root, rows, load(manifest.suite.dataset))]
         needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
         hidden = {row["model_id"]: row["membership"] for row in truth if row["split"] in hidden_splits(manifest.suite)}
         data = load(manifest.suite.dataset)
@@ -80,6 +79,7 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
             raise FolderError(
                 f"{name}: expected {data.name} with digest {manifest.data_digest}, got the one with {data.digest}"
             )
+        found.problems += [f"{name}: {problem}" for problem in _other_signals(root, rows, data)]
         found.tried[name] = blind.attack(rows, hidden, len(data), record_features(data))
         found.problems += [
             f"{name}: without any model, members differ in: {each.feature} ({each.deviations:+.1f} standard deviations)"

@@ -1,6 +1,6 @@
 """What attacks achieved, and what that shows, in words that follow from the numbers and their intervals alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -87,8 +87,7 @@ class Result:
     @cached_property
     def full(self) -> Mapping[str, float]:
         """`full_scores` of the pooled points."""
-        pooled = (np.concatenate([np.asarray(model) for model in each]) for each in (self.membership, self.predictions))
-        return full_scores(*pooled)
+        return full_scores(*self._pooled())
 
     @property
     def twins(self) -> int | None:
@@ -101,8 +100,12 @@ class Result:
         if self.twin is None or not self.twins:
             return None
         alone = ~np.concatenate(self.twin)
-        pooled = (np.concatenate([np.asarray(model) for model in each]) for each in (self.membership, self.predictions))
-        return mico_score(*(each[alone] for each in pooled))
+        return mico_score(*(each[alone] for each in self._pooled()))
+
+    def _pooled(self) -> Iterator[NDArray[np.float64]]:
+        """Membership and predictions of all models, (points,) each."""
+        for each in (self.membership, self.predictions):
+            yield np.concatenate([np.asarray(model) for model in each])
 
     @cached_property
     def means(self) -> Mapping[str, tuple[float, Interval | None]]:

@@ -11,12 +11,12 @@ from mico_hub.data import Inputs
 from mico_hub.data.records import on_device
 from mico_hub.gradients import (
     ConvolutionalChain,
-    GhostClipping,
     LinearStack,
     clip_factors,
     gradients_of,
     stackable,
 )
+from mico_hub.gradients.ghost import GhostClipping
 from mico_hub.models import MLP, build, initialise, logits
 
 DATA = {"digits_mlp": "digits", "mlp": "purchase100", "cnn": "cifar10", "roberta": "sst2"}

@@ -107,7 +107,7 @@ def test_an_error_that_is_not_for_lack_of_memory_is_not_tried_again(monkeypatch:
 
 def test_the_second_try_does_not_hold_the_memory_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network with opacus' hooks on it is a cycle of references."""
-    from mico_hub.gradients import GhostClipping
+    from mico_hub.gradients.ghost import GhostClipping
 
     held: list[weakref.ref[Any]] = []
 

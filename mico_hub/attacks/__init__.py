@@ -24,7 +24,7 @@ from mico_hub.attacks.base import (
 )
 from mico_hub.data import BaseDataset
 from mico_hub.loading import find_signals, load_data, load_manifest, rows_of
-from mico_hub.signals.layout import public_population
+from mico_hub.signals.layout import public_population, seen
 from mico_hub.splits import Indices
 
 ATTACKS: Mapping[str, Attack] = MappingProxyType(
@@ -119,17 +119,23 @@ class Prepared:
         """What an attack is given of a target."""
         if chosen.trains:
             own, margins = self.own[target], self.targets["margin"][target, self.columns[target]]
-            return Points({"margin": Seen(margins, own.margins)}, own.member)
+            return Points({"margin": Seen(margins, own.margins)}, self._member(target, chosen))
         used = self._used(target, chosen)
 
-        def seen(at: Indices) -> dict[str, Seen]:
+        def said(at: Indices) -> dict[str, Seen]:
             return {
                 name: Seen(self.targets[name][target, at], self.shadows[name][:, at][used]) for name in chosen.signals
             }
 
-        at, of_population = self.columns[target], self.population
-        population = Population(seen(of_population), self.member[:, of_population][used]) if chosen.population else None
-        return Points(seen(at), self.member[:, at][used], population)
+        of_population = self.population
+        population = Population(said(of_population), self.member[:, of_population][used]) if chosen.population else None
+        return Points(said(self.columns[target]), self._member(target, chosen), population)
+
+    def _member(self, target: int, chosen: Attack) -> Chosen:
+        """(S, 2m) which of a target's shadow models were trained on each of its challenge records."""
+        if chosen.trains:
+            return self.own[target].member
+        return self.member[:, self.columns[target]][self._used(target, chosen)]
 
     def scores(self, chosen: Attack) -> list[FloatArray]:
         """(2m,) for each target."""
@@ -144,7 +150,7 @@ class Prepared:
             return ""
         few = total = 0
         for target in range(len(self.columns)):
-            member = self.points(target, chosen).member
+            member = self._member(target, chosen)
             inside = member.sum(axis=0)
             few += int((np.minimum(inside, len(member) - inside) < FEWEST).sum())
             total += member.shape[1]
@@ -196,7 +202,7 @@ def prepare(
         population=np.searchsorted(records, population),
         targets=of_targets,
         shadows=of_targets if leave_out and others else of(others),
-        member=np.array([_seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
+        member=np.array([seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
         leave_out=leave_out and bool(others),
         own=_own(rows, source, data) if any(each.trains for each in chosen) else (),
     )
@@ -238,16 +244,6 @@ def to_predictions(scores: Sequence[npt.ArrayLike]) -> list[FloatArray]:
 
 def _indices(values: Any) -> Indices:
     return np.asarray(values, dtype=np.int64)
-
-
-def _seen(row: Row, records: Indices) -> Chosen:
-    """(R,) whether a revealed model was trained on each record."""
-    challenge, membership = _indices(row["challenge"]), np.asarray(row["membership"])
-    trained = np.concatenate([challenge[membership == 1], _indices(row["training"])])
-    seen = np.zeros(max(trained.max(initial=0), records.max(initial=0)) + 1, dtype=bool)
-    seen[trained] = True
-    chosen: Chosen = seen[records]
-    return chosen
 
 
 def _shadow_rows(rows: list[Row]) -> list[Row]:

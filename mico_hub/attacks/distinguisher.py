@@ -79,18 +79,16 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
             yield _job(number, splits, manifest, data, start)
 
     steps = manifest.suite.steps * SHADOWS
-    with tqdm(desc="models of the targets' own", total=steps * len(missing), unit=" steps", unit_scale=True) as bar:
-
-        def advance(more: int) -> None:
-            bar.update(more)
-
-        with closing(workers.run(jobs(), Common(data, start), advance)) as results:
-            for finished in results:
-                if len(finished) < SHADOWS:
-                    continue  # its job failed, and is begun anew the next time
-                number = finished[0].model_id // SHADOWS
-                margins = _margins([model.weights for model in finished], rows[number], data)
-                atomic_write(paths[number], save({"margins": margins, "member": memberships.pop(number)}))
+    with (
+        tqdm(desc="models of the targets' own", total=steps * len(missing), unit=" steps", unit_scale=True) as bar,
+        closing(workers.run(jobs(), Common(data, start), bar.update)) as results,
+    ):
+        for finished in results:
+            if len(finished) < SHADOWS:
+                continue  # its job failed, and is begun anew the next time
+            number = finished[0].model_id // SHADOWS
+            margins = _margins([model.weights for model in finished], rows[number], data)
+            atomic_write(paths[number], save({"margins": margins, "member": memberships.pop(number)}))
     return [OwnShadows(kept["margins"].astype(np.float64), kept["member"]) for kept in map(load_file, paths)]
 
 

@@ -118,6 +118,18 @@ class BaseDataset:
             IndexError: An index is not a record of this dataset (a negative one is not).
             TypeError: The indices are not integers.
         """
+        index = self.checked(records)
+        if isinstance(self.raw, torch.Tensor):
+            return self.prepare(self.raw[torch.from_numpy(index)])
+        return self.prepare([self.raw[i] for i in index])
+
+    def checked(self, records: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> NDArray[np.int64]:
+        """(B,) the same indices, which are records of this dataset.
+
+        Raises:
+            IndexError: As `inputs`.
+            TypeError: As `inputs`.
+        """
         index = np.asarray(records)
         if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):
             raise TypeError(f"{self.name}: expected a list of record indices, got {index.dtype} of shape {index.shape}")
@@ -125,10 +137,7 @@ class BaseDataset:
         if outside.size:
             got = f"{outside.size:,} others: {', '.join(map(str, outside[:5]))}"
             raise IndexError(f"{self.name}: expected record indices from 0 to {len(self) - 1:,}, got {got}")
-        index = index.astype(np.int64)
-        if isinstance(self.raw, torch.Tensor):
-            return self.prepare(self.raw[torch.from_numpy(index)])
-        return self.prepare([self.raw[i] for i in index])
+        return index.astype(np.int64)
 
 
 def sha256(*parts: bytes | Bytes) -> str:

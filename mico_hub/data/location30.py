@@ -7,6 +7,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 
+from mico_hub.data import purchase100
 from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, missing
 
 FOLDER, FILE = "location30", "location30.npz"
@@ -21,12 +22,7 @@ INFO = DatasetInfo(
     url="https://github.com/privacytrustlab/datasets (dataset_location.tgz)",
     layout=f"{FOLDER}/{FILE} (features: the rows' {BITS} bits by numpy.packbits, labels from 0, n_features: {BITS})",
     licence="no explicit licence; derived from Foursquare check-ins; the authors ask to be cited",
-    citation="""@inproceedings{shokri2017membership,
-  author = {Shokri, Reza and Stronati, Marco and Song, Congzheng and Shmatikov, Vitaly},
-  title = {Membership Inference Attacks Against Machine Learning Models},
-  booktitle = {IEEE Symposium on Security and Privacy},
-  year = {2017}
-}""",
+    citation=purchase100.INFO.citation,
     labels_sha256="fdd366c228dc3e41ca998a3fd5ef9f43e13e465449bb5e4fcf0e1c598f268268",
     twins=Twins(),
     known=MappingProxyType({"d10d8fcdea3d856317c73024d7d73592d9ae8313e3c90cf3fcecf22b9b9f63e4": ""}),

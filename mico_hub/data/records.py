@@ -56,9 +56,7 @@ def chosen(data: BaseDataset, records: Indices, device: str | torch.device) -> R
     Raises:
         IndexError: An index is not a record of the dataset.
     """
-    if len(records) and not 0 <= records.min() <= records.max() < len(data):
-        raise IndexError(f"{data.name}: expected records from 0 to {len(data) - 1:,}, got up to {records.max():,}")
-    index = torch.from_numpy(records)
+    index = torch.from_numpy(data.checked(records))
     some = data.raw[index] if isinstance(data.raw, torch.Tensor) else tuple(data.raw[i] for i in records)
     return _records(data, some, data.labels[index], device)
 

@@ -13,12 +13,10 @@ from torch import nn
 
 from mico_hub.gradients.base import Gradients, clip_factors, trainable
 from mico_hub.gradients.convolutional import ConvolutionalChain
-from mico_hub.gradients.ghost import GhostClipping
 from mico_hub.gradients.linear import LinearStack
 
 __all__ = [
     "ConvolutionalChain",
-    "GhostClipping",
     "Gradients",
     "LinearStack",
     "clip_factors",
@@ -47,5 +45,8 @@ def gradients_of(networks: Sequence[nn.Module], microbatch: int) -> Gradients:
         return LinearStack(networks)
     if len(networks) > 1:
         raise ValueError(f"expected one {type(networks[0]).__name__} at a time, got {len(networks)}")
-    way = ConvolutionalChain if ConvolutionalChain.fits(networks[0]) else GhostClipping
-    return way(networks[0], microbatch)
+    if ConvolutionalChain.fits(networks[0]):
+        return ConvolutionalChain(networks[0], microbatch)
+    from mico_hub.gradients.ghost import GhostClipping  # opacus takes a second to import
+
+    return GhostClipping(networks[0], microbatch)

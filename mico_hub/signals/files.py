@@ -33,7 +33,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from mico_hub.disclosure import REVEALED_SPLIT, Row
-from mico_hub.signals.layout import Layout, shown
+from mico_hub.signals.layout import Layout, seen, shown
 from mico_hub.signals.names import SignalError
 from mico_hub.splits import Indices
 
@@ -206,7 +206,7 @@ def tensors_of(layout: Layout, rows: Sequence[Row], values: Mapping[int, Floats]
         stacked = np.stack([values[row["model_id"]] for row in of_split])
         if shown(of_split[0]):
             tensors[f"{split}.values"] = stacked
-            tensors[f"{split}.trained"] = np.packbits([_trained(row, layout.records) for row in of_split], axis=1)
+            tensors[f"{split}.trained"] = np.packbits([seen(row, layout.records) for row in of_split], axis=1)
             continue
         parts = [layout.parts(row) for row in of_split]
         ends = np.cumsum([len(records) for records in parts[0].values()])[:-1]
@@ -215,11 +215,6 @@ def tensors_of(layout: Layout, rows: Sequence[Row], values: Mapping[int, Floats]
             if kind in ("training", "evaluation"):
                 tensors[f"{split}.records.{kind}"] = np.array([each[kind] for each in parts], dtype=np.int32)
     return tensors
-
-
-def _trained(row: Row, records: Indices) -> npt.NDArray[np.bool_]:
-    members = np.asarray(row["challenge"])[np.asarray(row["membership"]) == 1]
-    return np.isin(records, np.concatenate([members, row["training"]]))
 
 
 def values_by_model(found: Signals, layout: Layout, rows: Sequence[Row]) -> dict[int, Floats]:

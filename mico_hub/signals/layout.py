@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mico_hub.disclosure import Row
 from mico_hub.splits import Indices, evaluation_records
@@ -36,6 +37,21 @@ def public_population(num_records: int) -> Indices:
 def shown(row: Mapping[str, Any]) -> bool:
     """Whether all training records of a row's model are public, as for train models."""
     return row["membership"] is not None and row["training"] is not None
+
+
+def trained_on(row: Mapping[str, Any]) -> Indices:
+    """The n records that a row's model was trained on, all of them shown: members, then the others."""
+    members = np.asarray(row["challenge"], dtype=np.int64)[np.asarray(row["membership"]) == 1]
+    return np.concatenate([members, np.asarray(row["training"], dtype=np.int64)])
+
+
+def seen(row: Mapping[str, Any], records: Indices) -> npt.NDArray[np.bool_]:
+    """(R,) whether a row's model, whose training records are shown, was trained on each record."""
+    trained = trained_on(row)
+    there = np.zeros(max(trained.max(initial=0), records.max(initial=0)) + 1, dtype=bool)
+    there[trained] = True
+    chosen: npt.NDArray[np.bool_] = there[records]
+    return chosen
 
 
 @dataclass(frozen=True, slots=True, eq=False)

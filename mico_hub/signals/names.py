@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mico_hub import models
+from mico_hub.gradients import stackable
 
 SIGNALS = ("loss", "margin", "modified_entropy", "gradient_norm")
 """Those of every suite."""
@@ -34,8 +35,6 @@ def signals_of(network: str) -> tuple[str, ...]:
 
 def layers_of(network: nn.Module) -> int:
     """How many layers of a small network have signals of their own; 0 for any other network."""
-    from mico_hub.gradients import stackable  # opacus takes a second to import
-
     return sum(isinstance(part, nn.Linear) for part in network.modules()) if stackable(network) else 0
 
 

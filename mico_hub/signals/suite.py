@@ -113,10 +113,11 @@ def compute_suite(
     folder = SuiteFolder(root)
     if not folder.complete():
         raise FolderError(f"{root}: the suite is not complete; train it first")
-    suite = folder.manifest().suite
+    manifest = folder.manifest()
+    suite = manifest.suite
     wanted = _wanted(suite.model, names)
     data = data or load_base(suite.dataset)
-    require_data_of(folder.manifest(), data)
+    require_data_of(manifest, data)
     with folder.locked():
         rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
         layout = Layout.of(rows, len(data))
@@ -142,13 +143,11 @@ def _compute(work: "_Work", workers: Workers) -> dict[int, dict[str, Floats]]:
         unit_scale=True,
     )
 
-    def advance(records: int) -> None:
-        bar.update(records)
-
-    with bar, closing(workers.run(work.jobs(values, workers), Common(work.data), advance)) as results:
+    rows = {row["model_id"]: row for row in work.rows}
+    with bar, closing(workers.run(work.jobs(values, workers), Common(work.data), bar.update)) as results:
         for computed in results:
             for model in computed:
-                work.keep(model)
+                work.keep(rows[model.model_id], model)
                 values[model.model_id] = model.values
     return values
 
@@ -202,13 +201,12 @@ class _Work:
                 found[row["model_id"]] = load_file(path)
         return found
 
-    def keep(self, model: Computed) -> None:
+    def keep(self, row: Row, model: Computed) -> None:
         """Keeps a model's values until all are there.
 
         Raises:
             SignalError: They are not all finite.
         """
-        row = next(row for row in self.rows if row["model_id"] == model.model_id)
         for name, values in model.values.items():
             if not np.isfinite(values).all():
                 raise SignalError(f"{self.folder.root}: {name} of model_{model.model_id} is not finite everywhere")

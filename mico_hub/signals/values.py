@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from mico_hub import checkpoint
 from mico_hub.data.records import Records, chosen
+from mico_hub.gradients import Gradients, gradients_of
 from mico_hub.loading import fetch_checkpoints
 from mico_hub.models import default_device, logits
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
@@ -21,7 +22,6 @@ from mico_hub.splits import Indices
 if TYPE_CHECKING:
     from mico_hub.data import BaseDataset
     from mico_hub.data.base import Inputs
-    from mico_hub.gradients import Gradients
 
 FLAT_BATCH, BATCH, ACCELERATOR_BATCH = 512, 128, 2_048  # records: of tables, of others; what caches like
 MICROBATCH = 32  # records whose gradients are held at once, where they are written out
@@ -65,8 +65,6 @@ class _Model:
         if asked and max(asked) >= (layers := layers_of(network)):
             raise SignalError(f"expected a layer up to {layers} of this network, got {max(asked) + 1}")
         if any(white_box(name) for name in names):
-            from mico_hub.gradients import gradients_of  # opacus takes a second to import
-
             for part in network.train().modules():
                 if isinstance(part, nn.Dropout):
                     part.p = 0.0

@@ -38,7 +38,7 @@ class Common:
         return None if self.start is None else self.start.digest
 
 
-Report = Callable[[int], None]
+Report = Callable[[int], object]
 """Called with how many steps of a job, or how many more steps of all jobs, are done."""
 
 
