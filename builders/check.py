@@ -5,6 +5,7 @@ written again here from what it says and must come out the same, byte for byte. 
 files of signals the values are taken as they are, and all else comes from the rows.
 """
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -144,21 +145,23 @@ def _wrong_signals(root: Path, manifest: Manifest) -> Iterator[str]:
     names = _signals(root, manifest)
     if not names:
         return
-    suite = manifest.suite
     rows = list(rows_of_suite(root, manifest))
-    layout = Layout.of(rows, DATASETS[suite.dataset].num_records)
+    layout = Layout.of(rows, DATASETS[manifest.suite.dataset].num_records)
     for name in names:
-        path = root / suite.name / SIGNALS / f"{name}.safetensors"
+        path = root / manifest.suite.name / SIGNALS / f"{name}.safetensors"
         try:
-            values = signals.values_by_model(signals.read(path), layout, rows)
+            yield from (f"{SIGNALS}/{path.name}: {problem}" for problem in _wrong_signal(path, layout, rows))
         except SignalError as error:
             yield f"{SIGNALS}/{path.name}: {error}"
-            continue
-        again = signals.serialise(suite.name, name, rows, signals.tensors_of(layout, rows, values))
-        if again != path.read_bytes():
-            yield f"{SIGNALS}/{path.name}: it is not as it would be written; delete it and compute it again"
-        if not all(np.isfinite(of_model).all() for of_model in values.values()):
-            yield f"{SIGNALS}/{path.name}: expected finite values"
+
+
+def _wrong_signal(path: Path, layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
+    values = signals.values_by_model(signals.read(path), layout, rows)
+    if not all(np.isfinite(of_model).all() for of_model in values.values()):
+        yield "expected finite values"
+    again = signals.serialise(rows[0]["suite"], path.stem, rows, signals.tensors_of(layout, rows, values))
+    if hashlib.sha256(again).hexdigest() != sha256_of(path):
+        yield "it is not as it would be written; delete it and compute it again"
 
 
 def _wrong_derived(root: Path) -> Iterator[str]:

@@ -232,7 +232,7 @@ def values_by_model(found: Signals, layout: Layout, rows: Sequence[Row]) -> dict
         tensors = [found.floats(name) for name in names]
         if (got := [tensor.shape for tensor in tensors]) != shapes:
             raise SignalError(f"{found.suite}, {found.name}: expected {names} of shapes {shapes}, got {got}")
-        stacked = np.concatenate(tensors, axis=1)
+        stacked = tensors[0] if len(tensors) == 1 else np.concatenate(tensors, axis=1)  # the former only mapped
         values |= {row["model_id"]: of_model for row, of_model in zip(of_split, stacked, strict=True)}
     return values
 
