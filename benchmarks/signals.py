@@ -31,7 +31,7 @@ from mico_hub.data.records import chosen
 from mico_hub.disclosure import Measured, disclose
 from mico_hub.folder import Manifest, checkpoint_path
 from mico_hub.sgd import exact_arithmetic
-from mico_hub.signals import OUTPUT_SIGNALS, Layout
+from mico_hub.signals import OUTPUT_SIGNALS, Frame, Layout
 from mico_hub.splits import draw
 from mico_hub.suites import SPLITS, SUITES
 
@@ -143,7 +143,8 @@ def publish(name: str, root: Path) -> None:
     }
     folder = root / name / "signals"
     folder.mkdir(parents=True)
-    made = signals.serialise(name, "margin", every, signals.tensors_of(layout, every, values))
+    frame = Frame.of(layout, every)
+    made = frame.file("margin", frame.arranged(values))
     (folder / "margin.safetensors").write_bytes(made)
     repository.write_public(root, manifest, rows)
     repository.write_card(root, name)

@@ -21,7 +21,7 @@ from mico_hub.data import DATASETS
 from mico_hub.disclosure import Row, hidden_splits
 from mico_hub.folder import PUBLIC_SCHEMA, SIGNALS, FolderError, Manifest, each_row, problems_of, write_rows
 from mico_hub.messages import listed
-from mico_hub.signals import Layout, SignalError, signals_of
+from mico_hub.signals import Frame, Layout, SignalError, signals_of
 from mico_hub.suites import SPLITS
 
 
@@ -145,22 +145,21 @@ def _wrong_signals(root: Path, manifest: Manifest) -> Iterator[str]:
     names = _signals(root, manifest)
     if not names:
         return
-    rows = list(rows_of_suite(root, manifest))
-    layout = Layout.of(rows, DATASETS[manifest.suite.dataset].num_records)
+    layout = Layout.of(rows_of_suite(root, manifest), DATASETS[manifest.suite.dataset].num_records)
+    frame = Frame.of(layout, rows_of_suite(root, manifest))
     for name in names:
         path = root / manifest.suite.name / SIGNALS / f"{name}.safetensors"
         try:
-            yield from (f"{SIGNALS}/{path.name}: {problem}" for problem in _wrong_signal(path, layout, rows))
+            yield from (f"{SIGNALS}/{path.name}: {problem}" for problem in _wrong_signal(path, frame))
         except SignalError as error:
             yield f"{SIGNALS}/{path.name}: {error}"
 
 
-def _wrong_signal(path: Path, layout: Layout, rows: Sequence[Row]) -> Iterator[str]:
-    values = signals.values_by_model(signals.read(path), layout, rows)
-    if not all(np.isfinite(of_model).all() for of_model in values.values()):
+def _wrong_signal(path: Path, frame: Frame) -> Iterator[str]:
+    values = frame.values_of(signals.read(path))
+    if not all(np.isfinite(tensor).all() for tensor in values.values()):
         yield "expected finite values"
-    again = signals.serialise(rows[0]["suite"], path.stem, rows, signals.tensors_of(layout, rows, values))
-    if hashlib.sha256(again).hexdigest() != sha256_of(path):
+    if hashlib.sha256(frame.file(path.stem, values)).hexdigest() != sha256_of(path):
         yield "it is not as it would be written; delete it and compute it again"
 
 

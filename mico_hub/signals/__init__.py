@@ -1,6 +1,6 @@
 """Signals: a number per (model, record) that tells how the model treats the record. Files and the layout in them."""
 
-from mico_hub.signals.files import Signals, read, serialise, tensors_of, values_by_model
+from mico_hub.signals.files import Frame, Signals, read
 from mico_hub.signals.layout import KNOWN, POPULATION, Layout
 from mico_hub.signals.names import GRADIENT_NORM, SIGNALS, SignalError, is_signal, signals_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
@@ -12,6 +12,7 @@ __all__ = [
     "OUTPUT_SIGNALS",
     "POPULATION",
     "SIGNALS",
+    "Frame",
     "Layout",
     "SignalError",
     "Signals",
@@ -19,10 +20,7 @@ __all__ = [
     "is_signal",
     "of_outputs",
     "read",
-    "serialise",
     "signals_of",
-    "tensors_of",
-    "values_by_model",
     "values_of",
     "white_box",
 ]

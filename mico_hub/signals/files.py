@@ -187,66 +187,93 @@ class Signals:
         return self._tensor(name).astype(np.int64)
 
 
-def tensors_of(layout: Layout, rows: Sequence[Row], values: Mapping[int, Floats]) -> Tensors:
-    """The tensors of a file.
+@dataclass(frozen=True, slots=True, eq=False)
+class Frame:
+    """All that a suite's files of signals hold but the values: it comes from public rows, the same for every signal."""
 
-    Args:
-        layout: The suite's.
-        rows: All public rows, by id.
-        values: Model id -> (K,) values on `layout.of_row`.
-    """
-    tensors: Tensors = {
-        "records": layout.records.astype(np.int32),
-        "population": layout.population.astype(np.int32),
-    }
-    for split in dict.fromkeys(row["split"] for row in rows):
-        of_split = [row for row in rows if row["split"] == split]
-        tensors[f"{split}.models"] = np.array([row["model_id"] for row in of_split], dtype=np.int32)
-        tensors[f"{split}.challenge"] = np.array([row["challenge"] for row in of_split], dtype=np.int32)
-        stacked = np.stack([values[row["model_id"]] for row in of_split])
-        if shown(of_split[0]):
-            tensors[f"{split}.values"] = stacked
-            tensors[f"{split}.trained"] = np.packbits([seen(row, layout.records) for row in of_split], axis=1)
-            continue
-        parts = [layout.parts(row) for row in of_split]
-        ends = np.cumsum([len(records) for records in parts[0].values()])[:-1]
-        for kind, columns in zip(parts[0], np.split(stacked, ends, axis=1), strict=True):
-            tensors[f"{split}.values.{kind}"] = columns
-            if kind in ("training", "evaluation"):
-                tensors[f"{split}.records.{kind}"] = np.array([each[kind] for each in parts], dtype=np.int32)
-    return tensors
+    suite: str
+    checkpoints: str  # SHA-256 over the digests in the rows, in their order
+    tensors: Tensors
+    shapes: Mapping[str, tuple[int, int]]  # of the values' tensors, by split and then as `Layout.of_row` has them
 
+    @classmethod
+    def of(cls, layout: Layout, rows: Iterable[Row]) -> "Frame":
+        """The frame of a suite.
 
-def values_by_model(found: Signals, layout: Layout, rows: Sequence[Row]) -> dict[int, Floats]:
-    """The inverse of `tensors_of`.
+        Args:
+            layout: The suite's.
+            rows: All public rows, by id; each is looked at once.
+        """
+        suite, digests = "", list[str]()
+        columns: dict[str, list[Any]] = {}
+        widths: dict[str, int] = {}
+        for row in rows:
+            split, suite = row["split"], row["suite"]
+            digests.append(row["sha256"] or "")
+            more: dict[str, Any] = {"models": row["model_id"], "challenge": row["challenge"]}
+            parts = layout.parts(row)
+            if shown(row):
+                more["trained"] = np.packbits(seen(row, layout.records))
+                widths[f"{split}.values"] = len(layout.records)
+            else:
+                more |= {f"records.{kind}": parts[kind] for kind in ("training", "evaluation") if kind in parts}
+                widths |= {f"{split}.values.{kind}": len(records) for kind, records in parts.items()}
+            for name, value in more.items():
+                columns.setdefault(f"{split}.{name}", []).append(value)
+        tensors: Tensors = {
+            "records": layout.records.astype(np.int32),
+            "population": layout.population.astype(np.int32),
+        }
+        for name, column in columns.items():
+            tensors[name] = np.array(column, dtype=np.uint8 if name.endswith(".trained") else np.int32)
+        shapes = {name: (len(columns[f"{name.split('.')[0]}.models"]), width) for name, width in widths.items()}
+        return cls(suite, hashlib.sha256("\n".join(digests).encode()).hexdigest(), tensors, shapes)
 
-    Raises:
-        SignalError: A tensor is missing, or has another shape than the layout and the rows give it.
-    """
-    values: dict[int, Floats] = {}
-    for split in dict.fromkeys(row["split"] for row in rows):
-        of_split = [row for row in rows if row["split"] == split]
-        parts = layout.parts(of_split[0])
-        names = [f"{split}.values"] if shown(of_split[0]) else [f"{split}.values.{kind}" for kind in parts]
-        shapes = [(len(of_split), len(records)) for records in parts.values()]
-        tensors = [found.floats(name) for name in names]
-        if (got := [tensor.shape for tensor in tensors]) != shapes:
-            raise SignalError(f"{found.suite}, {found.name}: expected {names} of shapes {shapes}, got {got}")
-        stacked = tensors[0] if len(tensors) == 1 else np.concatenate(tensors, axis=1)  # the former only mapped
-        values |= {row["model_id"]: of_model for row, of_model in zip(of_split, stacked, strict=True)}
-    return values
+    def fits(self, found: Signals) -> bool:
+        """Whether a file is of these checkpoints and records."""
+        return found.checkpoints == self.checkpoints and all(
+            name in found.tensors and np.array_equal(found.tensors[name], tensor)
+            for name, tensor in self.tensors.items()
+        )
 
+    def arranged(self, values: Mapping[int, Floats]) -> dict[str, Floats]:
+        """The values' tensors.
 
-def serialise(suite: str, name: str, rows: Sequence[Row], tensors: Tensors) -> bytes:
-    """The file; the same bytes for the same values."""
-    about = {"suite": suite, "signal": name, "checkpoints": checkpoints_digest(rows)}
-    contiguous = {key: torch.from_numpy(np.ascontiguousarray(tensor)) for key, tensor in tensors.items()}
-    return save(contiguous, {METADATA_KEY: json.dumps(about, sort_keys=True)})
+        Args:
+            values: Model id -> (K,) values on `Layout.of_row`.
+        """
+        arranged: dict[str, Floats] = {}
+        for split in dict.fromkeys(name.split(".")[0] for name in self.shapes):
+            stacked = np.stack([values[int(model_id)] for model_id in self.tensors[f"{split}.models"]])
+            names = [name for name in self.shapes if name.split(".")[0] == split]
+            ends = np.cumsum([self.shapes[name][1] for name in names])[:-1]
+            arranged |= dict(zip(names, np.split(stacked, ends, axis=1), strict=True))
+        return arranged
 
+    def values_of(self, found: Signals) -> dict[str, Floats]:
+        """The values' tensors of a file.
 
-def checkpoints_digest(rows: Iterable[Row]) -> str:
-    """SHA-256 over the digests in the rows, in their order."""
-    return hashlib.sha256("\n".join(row["sha256"] or "" for row in rows).encode()).hexdigest()
+        Raises:
+            SignalError: One is missing, or has another shape.
+        """
+        values = {name: found.floats(name) for name in self.shapes}
+        expected = list(self.shapes.values())
+        if (got := [tensor.shape for tensor in values.values()]) != expected:
+            raise SignalError(f"{found.suite}, {found.name}: expected {list(values)} of shapes {expected}, got {got}")
+        return values
+
+    def file(self, name: str, values: Mapping[str, Floats]) -> bytes:
+        """The file of a signal; the same bytes for the same values.
+
+        Args:
+            name: The signal's.
+            values: As `arranged` gives them.
+        """
+        about = {"suite": self.suite, "signal": name, "checkpoints": self.checkpoints}
+        tensors = {
+            key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in {**self.tensors, **values}.items()
+        }
+        return save(tensors, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
 
 def read(path: Path) -> Signals:

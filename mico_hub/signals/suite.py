@@ -21,7 +21,7 @@ from mico_hub.disclosure import Row
 from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
 from mico_hub.loading import require_data_of
 from mico_hub.sgd import exact_arithmetic
-from mico_hub.signals.files import Floats, checkpoints_digest, read, serialise, tensors_of
+from mico_hub.signals.files import Floats, Frame, read
 from mico_hub.signals.layout import Layout, shown
 from mico_hub.signals.names import SignalError, signals_of
 from mico_hub.signals.values import HELD_BYTES, values_of
@@ -121,12 +121,13 @@ def compute_suite(
     with folder.locked():
         rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
         layout = Layout.of(rows, len(data))
-        missing = [name for name in wanted if not _is_whole(_path(folder, name), rows, layout)]
+        frame = Frame.of(layout, rows)
+        missing = [name for name in wanted if not _is_whole(_path(folder, name), frame)]
         if missing:
             values = _compute(_Work(folder, suite, rows, layout, tuple(missing), device, data), workers)
             for name in missing:
-                tensors = tensors_of(layout, rows, {model_id: of_model[name] for model_id, of_model in values.items()})
-                atomic_write(_path(folder, name), serialise(suite.name, name, rows, tensors))
+                arranged = frame.arranged({model_id: of_model[name] for model_id, of_model in values.items()})
+                atomic_write(_path(folder, name), frame.file(name, arranged))
             shutil.rmtree(folder.unfinished_signals, ignore_errors=True)
     return [_path(folder, name) for name in wanted]
 
@@ -163,13 +164,9 @@ def _wanted(network: str, names: Sequence[str] | None) -> list[str]:
     return list(dict.fromkeys(names or there))
 
 
-def _is_whole(path: Path, rows: Sequence[Row], layout: Layout) -> bool:
+def _is_whole(path: Path, frame: Frame) -> bool:
     """Whether the file is there, of these checkpoints and records."""
-    if not path.exists():
-        return False
-    found = read(path)
-    same_records = np.array_equal(found.records, layout.records) and np.array_equal(found.population, layout.population)
-    return found.checkpoints == checkpoints_digest(rows) and same_records
+    return path.exists() and frame.fits(read(path))
 
 
 def _load(weights: Path | bytes) -> nn.Module:
