@@ -7,7 +7,7 @@ With p the softmax of the logits z and y the label:
     modified_entropy    -(1 - p_y) log p_y - sum over k != y of p_k log(1 - p_k) (Song and Mittal 2021, equation 8)
 
 All are made of log p and log(1 - p), which are exact to float32 also where p is so near to 1 that it rounds to it: then
-1 - p is the sum of the other probabilities.
+1 - p is the sum of the other probabilities; and where p is too near to 0 for float32, log p is taken of the logits.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -15,63 +15,78 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import torch
+from torch.nn import functional
 
-_FAINT = 1e-30  # below it a sum of probabilities may have lost some that float32 cannot hold
+_FAINT = 1e-30  # below it a probability, or a sum of some, may have lost what float32 cannot hold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What a model says, (B, classes) each."""
+    """What models say of records.
 
-    p: torch.Tensor
-    log_p: torch.Tensor
-    log_rest: torch.Tensor  # log(1 - p)
+    There are few passes over all classes and none with a condition: with those it took longer than a small network.
+    """
+
+    labels: torch.Tensor  # (..., 1)
+    p: torch.Tensor  # (..., 1), of the label
+    log_p: torch.Tensor  # (..., 1), of the label
+    likeliest: torch.Tensor  # (..., 1), the greatest p; "likely" is one above 1/2
+    others: torch.Tensor  # (..., classes), all p, the likely one as 0
+    log_others: torch.Tensor  # (..., 1), of their sum: log(1 - p) of the likely class, where there is one
 
     @classmethod
-    def of(cls, outputs: torch.Tensor) -> "Answers":
-        """From logits, (B, classes), of at least two classes."""
-        log_p = outputs.log_softmax(dim=1)
-        p = log_p.exp()
-        top = p.argmax(dim=1, keepdim=True)
-        rest = p.scatter(1, top, 0.0).sum(dim=1, keepdim=True)  # 1 - p of the likeliest class
-        log_rest_of_top = rest.log()
-        faint = rest[:, 0] < _FAINT
+    def of(cls, outputs: torch.Tensor, labels: torch.Tensor) -> "Answers":
+        """From logits, (..., classes), of at least two classes, and labels, (..., 1)."""
+        p = outputs.softmax(dim=-1)
+        of_label = p.gather(-1, labels)
+        likeliest = p.amax(dim=-1, keepdim=True)
+        others = p.sub_(functional.threshold(p, 0.5, 0.0))
+        rest = others.sum(dim=-1, keepdim=True)
+        log_p = torch.where(of_label > 0.5, torch.log1p(-rest), of_label.log())
+        log_others = rest.log()
+        faint = torch.minimum(rest, of_label)[..., 0] < _FAINT
         if faint.any():
-            others = log_p[faint].scatter(1, top[faint], -torch.inf)
-            log_rest_of_top[faint] = others.logsumexp(dim=1, keepdim=True)
-        log_rest = p.neg().log1p_().scatter_(1, top, log_rest_of_top)
-        return cls(p, log_p.scatter_(1, top, rest.neg_().log1p_()), log_rest)
+            exact = outputs[faint].log_softmax(dim=-1)
+            log_p[faint] = torch.where(of_label[faint] < _FAINT, exact.gather(-1, labels[faint]), log_p[faint])
+            without_likeliest = exact.scatter(-1, exact.argmax(dim=-1, keepdim=True), -torch.inf)
+            log_others[faint] = without_likeliest.logsumexp(dim=-1, keepdim=True)
+        return cls(labels, of_label, log_p, likeliest, others, log_others)
+
+    def log_rest(self) -> torch.Tensor:
+        """log(1 - p) of the label, (..., 1)."""
+        return torch.where(self.p > 0.5, self.log_others, torch.log1p(-self.p))
 
 
-def _loss(said: Answers, of_label: torch.Tensor) -> torch.Tensor:
-    return -said.log_p.gather(1, of_label)[:, 0]
+def _loss(said: Answers) -> torch.Tensor:
+    return -said.log_p
 
 
-def _margin(said: Answers, of_label: torch.Tensor) -> torch.Tensor:
-    return (said.log_p.gather(1, of_label) - said.log_rest.gather(1, of_label))[:, 0]
+def _margin(said: Answers) -> torch.Tensor:
+    return said.log_p - said.log_rest()
 
 
-def _modified_entropy(said: Answers, of_label: torch.Tensor) -> torch.Tensor:
-    terms = (said.p * said.log_rest).scatter_(1, of_label, 0.0)
-    own = said.log_rest.gather(1, of_label).exp() * said.log_p.gather(1, of_label)
-    return -(own[:, 0] + terms.sum(dim=1))
+def _modified_entropy(said: Answers) -> torch.Tensor:
+    own = said.log_rest().exp() * said.log_p
+    terms = said.others.neg().log1p_().mul_(said.others).scatter_(-1, said.labels, 0.0).sum(dim=-1, keepdim=True)
+    another_is_likely = (said.likeliest > 0.5) & (said.p <= 0.5)
+    return -(own + terms + torch.where(another_is_likely, said.likeliest * said.log_others, 0.0))
 
 
-OUTPUT_SIGNALS: Mapping[str, Callable[[Answers, torch.Tensor], torch.Tensor]] = MappingProxyType(
+OUTPUT_SIGNALS: Mapping[str, Callable[[Answers], torch.Tensor]] = MappingProxyType(
     {"loss": _loss, "margin": _margin, "modified_entropy": _modified_entropy}
 )
-"""Name -> what is made of a model's answers and the labels, (B, 1)."""
+"""Name -> what is made of the answers, (..., 1)."""
 
 
 def of_outputs(
     outputs: torch.Tensor, labels: torch.Tensor, names: Iterable[str] = tuple(OUTPUT_SIGNALS)
 ) -> dict[str, torch.Tensor]:
-    """Signals by name, (B,) each.
+    """Signals by name, (B,) each, or (K, B) of K models at once.
 
     Args:
-        outputs: Logits, (B, classes).
+        outputs: Logits, (B, classes) or (K, B, classes).
         labels: (B,) int64.
         names: Of `OUTPUT_SIGNALS`.
     """
-    said = Answers.of(outputs)
-    return {name: OUTPUT_SIGNALS[name](said, labels[:, None]) for name in names}
+    said = Answers.of(outputs, labels.expand(outputs.shape[:-1])[..., None])
+    return {name: OUTPUT_SIGNALS[name](said)[..., 0] for name in names}

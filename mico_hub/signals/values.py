@@ -44,47 +44,55 @@ def values_of(
     """
     wanted = list(names)
     values = np.empty((len(wanted), len(networks), len(records)), dtype=np.float32)
-    models = [_Model(network, device, wanted) for network in networks]
+    models = _Models(networks, device, wanted)
     for at in torch.split(records.by_size(), _batch_size(records, device)):
         inputs, labels = records.take(at)
-        inputs = _channels_last(inputs)
-        for k, model in enumerate(models):
-            values[:, k, at.cpu().numpy()] = model.signals(inputs, labels).cpu().numpy()
+        values[:, :, at.cpu().numpy()] = models.signals(_channels_last(inputs), labels).cpu().numpy()
     return dict(zip(wanted, values, strict=True))
 
 
-class _Model:
-    """One model, ready for any number of batches."""
+class _Models:
+    """K models, ready for any number of batches."""
 
-    def __init__(self, network: nn.Module, device: str | torch.device, names: Sequence[str]) -> None:
-        """Makes it ready; with gradients it is in train mode, which opacus needs, without anything to drop."""
-        self._network = network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    def __init__(self, networks: Sequence[nn.Module], device: str | torch.device, names: Sequence[str]) -> None:
+        """Makes them ready; with gradients in train mode, which opacus needs, without anything to drop."""
+        self._networks = [_ready(network, device) for network in networks]
         self._names = names
-        self._gradients: Gradients | None = None
+        self._of_outputs = [name for name in names if name in OUTPUT_SIGNALS]
+        self._gradients: list[Gradients] = []
         asked = [layer for name in names if (layer := layer_of(name)) is not None]
-        if asked and max(asked) >= (layers := layers_of(network)):
+        if asked and max(asked) >= (layers := layers_of(networks[0])):
             raise SignalError(f"expected a layer up to {layers} of this network, got {max(asked) + 1}")
         if any(white_box(name) for name in names):
-            for part in network.train().modules():
-                if isinstance(part, nn.Dropout):
-                    part.p = 0.0
-            self._gradients = gradients_of([network], MICROBATCH)
+            for network in self._networks:
+                _without_dropout(network.train())
+            self._gradients = [gradients_of([network], MICROBATCH) for network in self._networks]
 
     def signals(self, inputs: "Inputs", labels: torch.Tensor) -> torch.Tensor:
-        """(S, B), in the order of the names."""
-        of_output = [name for name in self._names if name in OUTPUT_SIGNALS]
+        """(S, K, B), in the order of the names; those of outputs are made of all models' at once."""
         found: dict[str, torch.Tensor] = {}
-        if of_output:
+        if self._of_outputs:
             with torch.inference_mode():
-                found = of_outputs(logits(self._network, inputs), labels, of_output)
-        if self._gradients is not None:
+                outputs = torch.stack([logits(network, inputs) for network in self._networks])
+                found = of_outputs(outputs, labels, self._of_outputs)
+        if self._gradients:
             only = {name: part[None] for name, part in inputs.items()} if isinstance(inputs, dict) else inputs[None]
-            norms = self._gradients.record_norms(only, labels[None])[0]  # (B, parts)
+            norms = torch.cat([each.record_norms(only, labels[None]) for each in self._gradients])  # (K, B, parts)
             for name in self._names:
                 if white_box(name):
                     layer = layer_of(name)
-                    found[name] = torch.linalg.vector_norm(norms, dim=1) if layer is None else norms[:, layer]
+                    found[name] = torch.linalg.vector_norm(norms, dim=2) if layer is None else norms[:, :, layer]
         return torch.stack([found[name] for name in self._names])
+
+
+def _ready(network: nn.Module, device: str | torch.device) -> nn.Module:
+    return network.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _without_dropout(network: nn.Module) -> None:
+    for part in network.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
 
 
 def _batch_size(records: Records, device: str | torch.device) -> int:
