@@ -66,12 +66,7 @@ class Result:
         missing = [key for key in _SCORES if key not in self.scores]
         if missing:
             raise ValueError(f"{where}: expected the scores of mico_score, there is no {', '.join(missing)}")
-        resampled: dict[str, NDArray[np.float64]] = {}
-        if len(self.membership) > 1:
-            counts = count(self.membership, self.predictions)
-            # Fixed, so that a report can be made again, and so that all attacks on a split see the same resamples.
-            drawn = draw_models(counts.models, DRAWS, np.random.default_rng(0))
-            resampled = resampled_scores(counts, drawn)
+        resampled = _resampled(self.membership, self.predictions)
         object.__setattr__(self, "_resampled", resampled)
         object.__setattr__(self, "intervals", {name: interval_of(values) for name, values in resampled.items()})
 
@@ -99,8 +94,20 @@ class Result:
         """`mico_score` of the points that have no exact twin; None: that is all of them, or not known."""
         if self.twin is None or not self.twins:
             return None
-        alone = ~np.concatenate(self.twin)
-        return mico_score(*(each[alone] for each in self._pooled()))
+        return mico_score(*map(np.concatenate, self._alone()))
+
+    @cached_property
+    def intervals_without_twins(self) -> Mapping[str, Interval]:
+        """95% of `without_twins`, by resampling as for `intervals`; none where a resample has only members, or none."""
+        if self.without_twins is None:
+            return {}
+        resampled = _resampled(*self._alone())
+        return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).any()}
+
+    def _alone(self) -> Iterator[list[NDArray[np.float64]]]:
+        """Membership and predictions of each model, of the points without an exact twin."""
+        for each in (self.membership, self.predictions):
+            yield [np.asarray(model)[~twin] for model, twin in zip(each, self.twin or (), strict=True)]
 
     def _pooled(self) -> Iterator[NDArray[np.float64]]:
         """Membership and predictions of all models, (points,) each."""
@@ -126,6 +133,16 @@ class Result:
     def tpr(self) -> float:
         """The score that ranks: the competition's true positive rate at a false positive rate below 10%."""
         return self.scores["TPR_FPR_1000"]
+
+
+def _resampled(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, NDArray[np.float64]]:
+    """`resampled_scores`; none for a single model."""
+    if len(membership) < 2:
+        return {}
+    counts = count(membership, predictions)
+    # Fixed, so that a report can be made again, and so that all attacks on a split see the same resamples.
+    drawn = draw_models(counts.models, DRAWS, np.random.default_rng(0))
+    return resampled_scores(counts, drawn)
 
 
 def by_track(results: Sequence[Result]) -> dict[str, list[Result]]:

@@ -33,7 +33,7 @@ def card(result: Result) -> str:
             _interval(result.intervals.get(name)),
             f"{result.means[name][0]:.4f}",
             _interval(result.means[name][1]),
-            *([f"{without[name]:.4f}"] if without else []),
+            *([f"{without[name]:.4f}", _interval(result.intervals_without_twins.get(name))] if without else []),
         )
         for name, value in result.scores.items()
     ]
@@ -87,7 +87,7 @@ WITHOUT = "without twins"
 
 
 def _more_columns(results: Sequence[Result]) -> tuple[str, ...]:
-    return (WITHOUT,) if any(result.twins for result in results) else ()
+    return (WITHOUT, "95% interval  ") if any(result.twins for result in results) else ()
 
 
 def _on_twins(result: Result) -> str:
@@ -145,8 +145,8 @@ def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
         )  # fmt: skip
         rows.append((f"{place}", result.title, f"{place.value:.4f}", _interval(place.interval), *behind))
         if _more_columns(results):
-            without = result.without_twins
-            rows[-1] += (f"{without['TPR_FPR_1000']:.4f}" if without else "-",)
+            without, interval = result.without_twins, result.intervals_without_twins.get("TPR_FPR_1000")
+            rows[-1] += (f"{without['TPR_FPR_1000']:.4f}" if without else "-", _interval(interval))
     return rows
 
 
@@ -169,6 +169,7 @@ def _result_as_json(result: Result) -> dict[str, Any]:
         "scores": dict(result.scores),
         "points_with_twin": result.twins,
         "scores_without_twins": result.without_twins,
+        "intervals_without_twins": {name: list(interval) for name, interval in result.intervals_without_twins.items()},
         "full": {name: None if value == np.inf else value for name, value in full.items()},  # JSON has no infinity
         "intervals": {name: list(interval) for name, interval in result.intervals.items()},
         "intervals_approximate": result.split == REVEALED_SPLIT,

@@ -47,7 +47,7 @@ def naive_points(membership: list[int], predictions: list[int]) -> list[tuple[fl
 
 
 @given(POINTS, RATES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_operating_point_equals_a_naive_twin(points: list[tuple[int, int]], max_fpr: float) -> None:
     membership, predictions = [m for m, _ in points], [p for _, p in points]
     allowed = [point for point in naive_points(membership, predictions) if point[0] <= max_fpr]
@@ -61,7 +61,7 @@ def test_the_operating_point_equals_a_naive_twin(points: list[tuple[int, int]], 
 
 
 @given(POINTS, RATES)
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_the_hull_equals_every_line_between_two_points(points: list[tuple[int, int]], max_fpr: float) -> None:
     membership, predictions = [m for m, _ in points], [p for _, p in points]
     naive = naive_points(membership, predictions)
@@ -75,7 +75,7 @@ def test_the_hull_equals_every_line_between_two_points(points: list[tuple[int, i
 
 
 @given(POINTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_the_three_values_are_in_order(points: list[tuple[int, int]]) -> None:
     membership, predictions = [m for m, _ in points], [p for _, p in points]
     for max_fpr in MAX_FPRS:
@@ -85,7 +85,7 @@ def test_the_three_values_are_in_order(points: list[tuple[int, int]]) -> None:
 
 
 @given(POINTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_area_advantage_and_accuracy_are_the_competitions_but_for_rounding(points: list[tuple[int, int]]) -> None:
     membership, predictions = [m for m, _ in points], [p for _, p in points]
     competition = mico_score(membership, predictions)

@@ -36,7 +36,7 @@ def suite_of(models: int = 50, points: int = 200, shift: float = 0.5, seed: int 
 
 
 @given(st.integers(2, 6), st.integers(1, 8), st.integers(1, 30), st.integers(0, 2**32 - 1))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_score_of_every_resample_equals_scoring_its_points(models: int, m: int, values: int, seed: int) -> None:
     """`values` distinct predictions: few of them tie members with non-members, where the competition drops points."""
     rng = np.random.default_rng(seed)

@@ -146,7 +146,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 1), VALUES), min_size=2, max_size=60)
 
 
 @given(POINTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_scores_equal_a_naive_twin(points: list[tuple[int, float]]) -> None:
     membership, predictions = [m for m, _ in points], [p for _, p in points]
     members, others = sum(membership), len(membership) - sum(membership)
@@ -162,7 +162,7 @@ def test_scores_equal_a_naive_twin(points: list[tuple[int, float]]) -> None:
 
 
 @given(POINTS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_curves_and_area_equal_scikit_learn(points: list[tuple[int, float]]) -> None:
     membership, predictions = [m for m, _ in points], [p for _, p in points]
     for drop, curve in ((True, roc_curve(membership, predictions)), (False, full_roc_curve(membership, predictions))):

@@ -15,7 +15,7 @@ from mico_hub.data import DATASETS, BaseDataset, Twins, load_base, twins
 from mico_hub.disclosure import Measured, disclose
 from mico_hub.folder import Manifest
 from mico_hub.report import Result, conclusions, page
-from mico_hub.scoring import mico_score
+from mico_hub.scoring import intervals, mico_score
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, get_suite
 
@@ -125,13 +125,19 @@ def test_the_scores_without_twins_are_beside_the_usual_ones() -> None:
     expected = mico_score(np.concatenate([*map(np.asarray, found.membership)])[alone],
                           np.concatenate([*map(np.asarray, found.predictions)])[alone])  # fmt: skip
     assert found.without_twins == expected
+    kept = [[np.asarray(part)[~mask] for part, mask in zip(each, MASK, strict=True)]
+            for each in (found.membership, found.predictions)]  # fmt: skip
+    ranges = intervals(*kept, rng=np.random.default_rng(0))
+    assert found.intervals_without_twins == ranges
     text = scorecard.card(found)
     assert "without twins: pooled, less the 12 points" in text
     for name, value in expected.items():
         line = next(line for line in text.splitlines() if line.startswith(f"{scorecard.title(name)} "))
-        assert line.endswith(f" {value:.4f}")
+        low, high = ranges[name]
+        assert line.split()[-4:] == [f"{value:.4f}", f"{low:.4f}", "to", f"{high:.4f}"]
     (read,) = scorecard.as_json([found])["results"]
     assert (read["points_with_twin"], read["scores_without_twins"]) == (12, expected)
+    assert read["intervals_without_twins"] == {name: list(interval) for name, interval in ranges.items()}
 
 
 def test_attacks_are_compared_without_twins_too() -> None:
@@ -139,7 +145,8 @@ def test_attacks_are_compared_without_twins_too() -> None:
     first, second = scorecard.comparison(both).splitlines()[4:6]
     for line, each in ((first, both[0]), (second, both[1])):
         assert each.without_twins
-        assert line.endswith(f" {each.without_twins['TPR_FPR_1000']:.4f}")
+        low, high = each.intervals_without_twins["TPR_FPR_1000"]
+        assert line.split()[-4:] == [f"{each.without_twins['TPR_FPR_1000']:.4f}", f"{low:.4f}", "to", f"{high:.4f}"]
     (said,) = [words for words in conclusions(both) if "exact twin" in words]
     assert said.endswith("on sst2_hi (12 points fewer).")
     html = page(both, "t")
@@ -156,8 +163,20 @@ def test_nothing_is_said_of_twins_where_there_are_none(twin: list[Any] | None, k
     assert (read["points_with_twin"], read["scores_without_twins"]) == (known, None)
 
 
-def test_a_single_model_has_scores_without_twins() -> None:
-    assert "less the 4 points" in scorecard.card(result("lira", 1.0, MASK[:1], models=1))
+def test_a_single_model_has_scores_without_twins_and_no_interval() -> None:
+    one = result("lira", 1.0, MASK[:1], models=1)
+    assert "less the 4 points" in scorecard.card(one)
+    assert (one.without_twins is None, one.intervals_without_twins) == (False, {})
+
+
+def test_there_is_no_interval_where_a_resample_may_have_no_points() -> None:
+    twin = [np.ones(40, dtype=bool), np.zeros(40, dtype=bool), np.zeros(40, dtype=bool)]
+    found = result("lira", 1.0, twin)
+    assert (found.without_twins is None, found.intervals_without_twins) == (False, {})
+    assert found.without_twins
+    for name, value in found.without_twins.items():
+        line = next(line for line in scorecard.card(found).splitlines() if line.startswith(scorecard.title(name)))
+        assert line.split()[-2:] == [f"{value:.4f}", "-"]
 
 
 @pytest.mark.parametrize("official", [True, False])
