@@ -6,6 +6,7 @@ python benchmarks/attacks.py --write    and writes it there, and tests/golden/ex
 
 import argparse
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ import numpy as np
 
 from builders.build import build
 from mico_hub import loading, tables
-from mico_hub.attacks import LADDER, prepare, to_predictions
+from mico_hub.attacks import ATTACKS, LADDER, prepare, to_predictions
+from mico_hub.cache import CACHE_VARIABLE
 from mico_hub.scoring import mico_score
 from mico_hub.suites import SUITES, tracks
 from mico_hub.training import train_suite
@@ -26,37 +28,47 @@ from mico_hub.workers import on_this_machine
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, GOLDEN = ROOT / "docs" / "attacks.md", ROOT / "tests" / "golden" / "expected_scores.json"
+TRAINING = [attack for attack in ATTACKS.values() if attack.trains]
 DRAWS = 200
+TARGETS = 50
+"""Models of a suite that attacks with models of their own are run on."""
 
 
 def measure(name: str, folder: Path) -> dict[str, dict[str, Any]]:
-    """Attack -> TPR at 10% FPR on train, its 95% interval, and its standard error, by resampling models."""
+    """Attack -> models attacked, TPR at 10% FPR on train, its 95% interval and standard error, by resampling models."""
     train_suite(SUITES[name], folder / "suites" / name, workers=on_this_machine())
     build([folder / "suites" / name], folder / "mico")
     rows = list(loading.load_suite(name, folder / "mico")["train"])
     return scores_of(rows, folder / "mico")
 
 
-def attacked(rows: list[dict[str, Any]], source: Path) -> tuple[list[Any], dict[str, list[Any]]]:
-    """Membership of each model, and by attack the predictions; each model with the others as shadows."""
-    prepared = prepare(LADDER, rows, None, str(source))
-    predictions = {attack.name: to_predictions(prepared.scores(attack)) for attack in LADDER}
-    return [np.asarray(row["membership"]) for row in rows], predictions
+def attacked(
+    rows: list[dict[str, Any]], source: Path, targets: int = TARGETS
+) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Attack -> membership and predictions for each model.
+
+    Each model is attacked with the others as shadows; `targets` of them by attacks that train models of their own.
+    """
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    for attacks, models in ((LADDER, rows), (TRAINING, rows[:targets])):
+        membership = [np.asarray(row["membership"]) for row in models]
+        prepared = prepare(attacks, models, None, str(source))
+        found |= {attack.name: (membership, to_predictions(prepared.scores(attack))) for attack in attacks}
+    return found
 
 
 def scores_of(rows: list[dict[str, Any]], source: Path) -> dict[str, dict[str, Any]]:
     """As `measure`, of train rows."""
-    membership, by_attack = attacked(rows, source)
     found = {}
-    for name, predictions in by_attack.items():
+    for name, (membership, predictions) in attacked(rows, source).items():
         rng = np.random.default_rng(0)
         drawn = [
             tpr([membership[i] for i in chosen], [predictions[i] for i in chosen])
-            for chosen in rng.integers(len(rows), size=(DRAWS, len(rows)))
+            for chosen in rng.integers(len(membership), size=(DRAWS, len(membership)))
         ]
         low, high = map(float, np.quantile(drawn, (0.025, 0.975)))
         value, error = tpr(membership, predictions), float(np.std(drawn))
-        found[name] = {"tpr": value, "low": low, "high": high, "error": error}
+        found[name] = {"models": len(membership), "tpr": value, "low": low, "high": high, "error": error}
     return found
 
 
@@ -69,7 +81,7 @@ def table(found: dict[str, dict[str, dict[str, Any]]]) -> str:
     """Attacks by suites, in Markdown."""
     rows = [
         (name, *(f"{of[name]['tpr']:.1%} ({of[name]['low']:.1%} to {of[name]['high']:.1%})" for of in found.values()))
-        for name in (attack.name for attack in LADDER)
+        for name in ATTACKS
     ]
     return tables.markdown(("attack", *found), rows)
 
@@ -80,6 +92,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="into the docs and the test's file, too")
     options = parser.parse_args()
     with TemporaryDirectory() as scratch:
+        os.environ[CACHE_VARIABLE] = f"{scratch}/cache"
         found = {suite.name: measure(suite.name, Path(scratch)) for suite in tracks()["digits"]}
     sys.stdout.write(table(found) + "\n")
     if options.write:

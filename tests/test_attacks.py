@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,52 @@ def test_lira_is_the_naive_one_on_random_data() -> None:
         above.append((phi - outside.mean()) / outside.std(ddof=1))
     assert lira.online(given_points) == pytest.approx(expected)
     assert lira.offline(given_points) == pytest.approx(above)
+
+
+def test_shrunken_effects_are_the_naive_ones_on_random_data() -> None:
+    """Also of records without IN or OUT models, the first two, which have the mean effect."""
+    given_points = drawn()
+    seen = given_points.signals["margin"]
+    seen.shadows[:] += given_points.member * np.random.default_rng(1).normal(scale=2, size=50)  # effects of their own
+    both = [sides(given_points, "margin", column) for column in range(50)]
+
+    def pooled(parts: Sequence[np.ndarray]) -> float:
+        squares = sum(((part - part.mean()) ** 2).sum() for part in parts if len(part))
+        return float(squares / sum(len(part) - 1 for part in parts if len(part)))
+
+    s_in, s_out = map(pooled, zip(*both, strict=True))
+    effects = [inside.mean() - outside.mean() for inside, outside in both[2:]]
+    errors = [s_in / len(inside) + s_out / len(outside) for inside, outside in both[2:]]
+    real = np.var(effects, ddof=1) - np.mean(errors)
+    assert real > 1
+    shrunk = [np.mean(effects)] * 2
+    for effect, error in zip(effects, errors, strict=True):
+        weight = real / (real + error)
+        shrunk.append(weight * effect + (1 - weight) * np.mean(effects))
+    expected = []
+    for phi, of_record, effect in zip(seen.target, both, shrunk, strict=True):
+        inside, outside = map(len, of_record)
+        mu_out = np.concatenate(of_record).mean() - effect * inside / (inside + outside)
+        pdfs = [norm.logpdf(phi, mu_out + effect, np.sqrt(s_in)), norm.logpdf(phi, mu_out, np.sqrt(s_out))]
+        expected.append(pdfs[0] - pdfs[1])
+    assert lira.shrunken(given_points) == pytest.approx(expected)
+
+
+def test_effects_that_vary_no_more_than_chance_lets_them_are_all_the_mean_one() -> None:
+    """Three records, IN 2 above OUT in each; variances 2 on both sides, so d is off by 2, and varies by less."""
+    given_points = points([2, 5, 8], [[1, 3.5, 6], [3, 5.5, 8]], [[-1, 1, 4], [1, 3, 6]])
+    effects = np.array([2, 2.5, 2])
+    assert effects.var(ddof=1) < 2
+    mean = np.array([1, 3.25, 6])
+    given_in, given_out = (norm.logpdf([2, 5, 8], mean + half, np.sqrt(2)) for half in (13 / 12, -13 / 12))
+    assert lira.shrunken(given_points) == pytest.approx(given_in - given_out)
+
+
+def test_effects_need_a_record_with_models_on_both_sides() -> None:
+    member = np.array([[True, False]] * 3)
+    seen = Seen(np.zeros(2), np.arange(6.0).reshape(3, 2))
+    with pytest.raises(TooFewShadowsError, match="got none"):
+        lira.shrunken(Points({"margin": seen}, member))
 
 
 def test_records_with_few_models_on_a_side_are_completed() -> None:

@@ -34,7 +34,7 @@ ATTACKS: Mapping[str, Attack] = MappingProxyType(
             *(loss.ATTACK, entropy.ATTACK, gradient_norm.ATTACK),
             *(calibrated.DIFFICULTY, calibrated.REFERENCE, *calibrated.WINNERS),
             *(classifier.ATTACK, rmia.OFFLINE, rmia.ONLINE),
-            *(lira.OFFLINE, lira.FIXED, lira.ONLINE),
+            *(lira.OFFLINE, lira.FIXED, lira.SHRUNKEN, lira.ONLINE),
             distinguisher.ATTACK,
         )
     }

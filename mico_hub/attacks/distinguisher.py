@@ -3,7 +3,8 @@
 This is what the threat model of differential privacy grants, and `ddp` suites reveal it. For each target, models are
 trained by its suite's recipe, with the same noise and keys of their own, on the revealed training records and half of
 the challenge, drawn anew for each: so every challenge record is IN for some and OUT for others, and nothing else
-differs between them and the target. Their margins are compared with the target's as LiRA does.
+differs between them and the target. Their margins are compared with the target's as LiRA does, with shrunken effects,
+for they are few.
 
 Source: Ye et al. 2022, Enhanced Membership Inference Attacks against Machine Learning Models, attack L (leave one out),
 here for all 2m records of a challenge at once.
@@ -135,8 +136,8 @@ ATTACK = Attack(
     title="LiRA, models of the target's own",
     reference="Ye et al. 2022, Enhanced Membership Inference Attacks against Machine Learning Models",
     signals=("margin",),
-    score=lira.online,
+    score=lira.shrunken,
     shadows=True,
     trains=True,
-    few=lira.ONLINE.few,
+    few=lira.SHRUNKEN.few,
 )

@@ -6,6 +6,8 @@ one to those of the others (OUT).
     online            log N(phi; mu_in, s_in) - log N(phi; mu_out, s_out)
     offline           (phi - mu_out) / s_out, one-sided; the paper's score is Phi of it, which orders points alike
     fixed variance    online, with one s_in and one s_out for all records of the target, pooled within records
+    shrunken effects  fixed variance, with each record's mu_in - mu_out moved towards their mean over the records, the
+                      more the less the shadow models tell about it; ours, for few shadow models and for DP-SGD
 
 The paper's code differs from the paper: its offline score is two-sided, its means are medians, and its fixed variance
 is over everything, so that differences between records count as variance. Here it is as in the paper.
@@ -59,6 +61,34 @@ def fixed_variance(points: Points) -> FloatArray:
     return _log_normal(phi.target, *sides[0]) - _log_normal(phi.target, *sides[1])
 
 
+def shrunken(points: Points) -> FloatArray:
+    """As `fixed_variance` with shrunken effects, (P,).
+
+    Of a record with n_in IN and n_out OUT models, the effect d = mu_in - mu_out is off by v = s_in^2 / n_in +
+    s_out^2 / n_out. What effects vary beyond that, tau^2 = max(0, var(d) - mean(v)), is real, and d is replaced by
+    mean(d) + tau^2 / (tau^2 + v) * (d - mean(d)); the mean over all the record's models stays. A record without IN, or
+    without OUT, has the mean effect. Source: empirical Bayes by moments, as in Efron and Morris 1973, Stein's
+    Estimation Rule and Its Competitors.
+
+    Raises:
+        TooFewShadowsError: As `online`; or no record has IN and OUT models.
+    """
+    phi = points.signals["margin"]
+    (n_in, mu_in, _), (n_out, mu_out, _) = (_within(phi.shadows, chosen) for chosen in (points.member, ~points.member))
+    s_in, s_out = (pooled_variance(phi.shadows, chosen) for chosen in (points.member, ~points.member))
+    both = (n_in > 0) & (n_out > 0)
+    if not both.any():
+        raise TooFewShadowsError("expected records that some shadow models were trained on and others not, got none")
+    found, error = (mu_in - mu_out)[both], s_in / n_in[both] + s_out / n_out[both]
+    real = max(0.0, found.var(ddof=1) - error.mean()) if len(found) > 1 else 0.0
+    effect = np.full(phi.target.shape, found.mean())
+    effect[both] += real / (real + error) * (found - found.mean())
+    mean, share_in = phi.shadows.mean(axis=0), n_in / len(phi.shadows)
+    return _log_normal(phi.target, mean + (1 - share_in) * effect, np.full(effect.shape, s_in)) - _log_normal(
+        phi.target, mean - share_in * effect, np.full(effect.shape, s_out)
+    )
+
+
 def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
     """Mean and variance (ddof 1) for each record over the chosen models.
 
@@ -106,3 +136,12 @@ _FEW = "the variance pooled within records; without any model on a side its mean
 ONLINE = Attack("lira", "LiRA, online", _REFERENCE, ("margin",), online, shadows=True, few=_FEW)
 OFFLINE = Attack("lira_offline", "LiRA, offline", _REFERENCE, ("margin",), offline, shadows=True, few=_FEW)
 FIXED = Attack("lira_fixed", "LiRA, fixed variance", _REFERENCE, ("margin",), fixed_variance, shadows=True, few=_FEW)
+SHRUNKEN = Attack(
+    name="lira_shrunken",
+    title="LiRA, shrunken effects",
+    reference=_REFERENCE,
+    signals=("margin",),
+    score=shrunken,
+    shadows=True,
+    few="the variance pooled within records; without any model on a side the mean effect",
+)
