@@ -80,6 +80,9 @@ def parser() -> argparse.ArgumentParser:
     made = command("suites", _suites, "lists the suites", "suites --markdown")
     made.add_argument("--markdown", action="store_true", help="as a Markdown table")
 
+    made = command("attacks", _attacks, "lists the reference attacks", "attacks --markdown")
+    made.add_argument("--markdown", action="store_true", help="as a Markdown table")
+
     made = command("fetch", _fetch, "brings a suite's rows and checkpoints here", "fetch cifar10_hi --split dev")
     made.add_argument("suite", metavar="SUITE")
     with_suite(made, "train")
@@ -161,6 +164,11 @@ def _audit(options: argparse.Namespace) -> None:
 def _suites(options: argparse.Namespace) -> None:
     render = tables.markdown if options.markdown else tables.text
     sys.stdout.write(render(tables.SUITE_COLUMNS, map(tables.suite_row, SUITES.values())) + "\n")
+
+
+def _attacks(options: argparse.Namespace) -> None:
+    render = tables.markdown if options.markdown else tables.text
+    sys.stdout.write(render(tables.ATTACK_COLUMNS, map(tables.attack_row, ATTACKS.values())) + "\n")
 
 
 def _rows(name: str, source: str | None, split: str) -> list[Row]:

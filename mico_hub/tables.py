@@ -2,10 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from mico_hub.data import DatasetInfo
 from mico_hub.models import MODELS
 from mico_hub.suites import Suite
+
+if TYPE_CHECKING:
+    from mico_hub.attacks import Attack
 
 SUITE_COLUMNS = (
     *("suite", "model", "n", "m", "epsilon, delta"),
@@ -30,6 +34,24 @@ def suite_row(suite: Suite) -> tuple[str, ...]:
         str(suite.optimiser),
         clip,
         "/".join(map(str, suite.models)),
+    )
+
+
+ATTACK_COLUMNS = ("attack", "title", "sees", "shadow models", "needs besides", "signals", "after")
+
+
+def attack_row(attack: "Attack") -> tuple[str, ...]:
+    """The cells of an attack's row, under `ATTACK_COLUMNS`."""
+    needs = ["population"] if attack.population else []
+    needs += ["revealed training records"] if attack.trains else []
+    return (
+        attack.name,
+        attack.title,
+        "white-box" if attack.white_box else "black-box",
+        "its own" if attack.trains else "published" if attack.shadows else "none",
+        ", ".join(needs) or "-",
+        ", ".join(attack.signals),
+        attack.reference.split(",")[0],  # who and when, without the title
     )
 
 

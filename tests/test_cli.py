@@ -10,7 +10,7 @@ import pytest
 
 import mico_hub
 from mico_hub import cli, submission
-from mico_hub.attacks import LADDER
+from mico_hub.attacks import ATTACKS, LADDER
 from mico_hub.folder import SuiteFolder
 from mico_hub.suites import SUITES
 
@@ -37,6 +37,18 @@ def test_suites_lists_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(name in out for name in SUITES)
     widths = {len(line.rstrip()) for line in out.splitlines()}
     assert max(widths) <= 160
+
+
+def test_attacks_lists_what_each_sees_and_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "attacks")
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 180
+    rows = {line.split()[0]: line for line in out.splitlines()[2:]}
+    assert list(rows) == list(ATTACKS)
+    needs = {"rmia": "black-box  published      population  ", "gradient_norm": "white-box  none           -  ",
+             "distinguisher": "black-box  its own        revealed training records  margin  "}  # fmt: skip
+    assert all(words in rows[name] for name, words in needs.items())
+    assert rows["lira"].endswith("Carlini et al. 2022")
 
 
 @pytest.mark.usefixtures("work")
@@ -114,7 +126,7 @@ def test_the_command_is_installed() -> None:
     assert done.stdout == f"mico-hub {mico_hub.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["suites", "fetch", "attack", "score"])
+@pytest.mark.parametrize("command", ["suites", "attacks", "fetch", "attack", "score"])
 def test_every_command_has_an_example_in_its_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         cli.main([command, "--help"])

@@ -22,7 +22,7 @@ from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, To
 
 Formula = Callable[[FloatArray, FloatArray, Chosen], FloatArray]
 
-WINNER = "tianjian10, winner of MICO 2023"
+WINNER = "tianjian10 2023, winner of MICO"
 
 
 def difficulty(target: FloatArray, shadows: FloatArray, member: Chosen) -> FloatArray:
@@ -114,7 +114,7 @@ DIFFICULTY = _attack(
 REFERENCE = _attack(
     "reference",
     "target less reference",
-    "Fleshman, second of MICO's SST-2 track 2023",
+    "Fleshman 2023, second of MICO's SST-2 track",
     difficulty,
     probability=True,
     few=_NO_OUT,
