@@ -33,6 +33,7 @@ CHANCE = 0.1
 """The true positive rate of guessing at a false positive rate of 10%."""
 
 _SCORES = ("TPR_FPR_1000", "AUC")
+_MOST_NAMED, _BEST_NAMED = 6, 3  # attacks in a sentence: all up to so many, else the best ones
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,11 +308,16 @@ def _on_order(results: Sequence[Result]) -> str:
 
 def _on_attacks(attacks: Sequence[tuple[list[Result], float]], suites: int) -> str:
     means = []
-    for group, average in attacks:
+    named, others = (attacks, []) if len(attacks) <= _MOST_NAMED else (attacks[:_BEST_NAMED], attacks[_BEST_NAMED:])
+    for group, average in named:
         missing = "" if len(group) == suites else f" over {len(group)} of {suites} suites"
         means.append(f"{group[0].title} {percent(average)}{missing}")
+    if others:
+        found = [average for _, average in others]
+        means.append(f"{len(others)} others {100 * min(found):.1f} to {percent(max(found))}")
     best = attacks[0][0]
-    words = f"Mean over the suites, which ranks attacks: {'; '.join(means)}."
+    ranks = "Mean over the suites, which ranks attacks" if suites > 1 else "Attacks, best first"
+    words = f"{ranks}: {'; '.join(means)}."
     words += _on_difference(attacks[0][0], attacks[1][0])
     rivals = [result for group, _ in attacks[1:] for result in group]
     for result in best:
@@ -364,6 +370,8 @@ def _on_accuracy(main: Sequence[Result]) -> list[str]:
     if not known:
         return []
     pairs = list(known.values())
+    if len(pairs) == 1:
+        return [f"The models are right on {percent(pairs[0][1])} of the evaluation records."]
     if not _comparable([suite for suite, _ in pairs]):
         shares = _and([f"{percent(accuracy)} in {suite.name}" for suite, accuracy in pairs])
         return [f"The models are right on {shares} of the evaluation records."]

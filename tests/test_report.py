@@ -212,6 +212,16 @@ def test_the_strongest_attack_is_the_subject_and_a_stronger_rival_on_a_suite_is_
     assert "over 1 of 3 suites" in partial
 
 
+def test_of_many_attacks_on_one_suite_the_best_are_named() -> None:
+    results = [make("digits_hi", 0.3 * i, attack=f"attack_{i}", accuracy=0.8) for i in range(7)]
+    rates = [f"{100 * result.tpr:.1f}" for result in results]
+    said = words(results)
+    best = "; ".join(f"attack_{i} {rates[i]}%" for i in (6, 5, 4))
+    assert f"\nAttacks, best first: {best}; 4 others {rates[0]} to {rates[3]}%. Attack_6 is ahead of" in said
+    assert "\nThe models are right on 80.0% of the evaluation records." in said
+    assert "; attack_0 " in words(results[:6])
+
+
 def test_final_is_the_main_split_and_train_is_called_approximate() -> None:
     both = [make("digits_inf", 1.5, split="dev"), make("digits_inf", 0.0)]
     assert "(digits_inf, final)" in words(both)
