@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 import mico_hub
 from mico_hub import loading, report, scorecard, submission, tables
-from mico_hub.attacks import ATTACKS, DEFAULT, LADDER, Attack, TooFewShadowsError, find, own, prepare, to_predictions
+from mico_hub.attacks import ATTACKS, DEFAULT, LADDER, Attack, TooFewShadowsError, find, prepare, to_predictions
 from mico_hub.attacks.base import AttackError
 from mico_hub.cache import atomic_write
 from mico_hub.checkpoint import CheckpointError
@@ -213,6 +213,10 @@ def _attack(options: argparse.Namespace) -> None:
     manifest = loading.load_manifest(targets[0], options.source)
     known = all(row["membership"] is not None for row in targets)
     truth = {row["model_id"]: row["membership"] for row in targets} if known else {}
+    if not known and options.html is not None:
+        raise SourceError(f"the membership of {options.split} is hidden: `mico-hub score` makes a report with --truth")
+    if not known and options.out is None:
+        raise SourceError(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions")
     results, few = [], dict[str, list[str]]()
     with _attacking(options):
         prepared = prepare(chosen, targets, shadows, options.source)
@@ -229,30 +233,20 @@ def _attack(options: argparse.Namespace) -> None:
     if len(results) == 1:
         sys.stdout.write(scorecard.card(results[0]) + "\n")
     elif results:
-        sys.stdout.write(scorecard.comparison(results) + "\n")
+        sys.stdout.write(f"{scorecard.comparison(results)}\n`mico-hub attacks` has the names for --attack.\n")
     for what, names in few.items():
         if what:
             sys.stdout.write(f"{', '.join(names)}: {what}\n")
-    if not results and options.out is None:
-        sys.stdout.write(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions\n")
     if options.html is not None:
-        if not results:
-            raise SourceError(
-                f"the membership of {options.split} is hidden: `mico-hub score` makes a report with --truth"
-            )
         report.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
 
 
 def _chosen(name: str) -> list[Attack]:
     """The attacks that a user names."""
-    if name == "all":
-        return list(LADDER)
-    if name.endswith(".py"):
-        return [own.load(Path(name))]
     try:
-        return [find(name)]
-    except ValueError as error:
-        raise AttackError(f"{error}, all, or a file NAME.py") from error
+        return list(LADDER) if name == "all" else [find(name)]
+    except AttackError as error:
+        raise AttackError(f"{error}, or all") from error
 
 
 def _score(options: argparse.Namespace) -> None:

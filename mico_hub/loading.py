@@ -199,7 +199,7 @@ def load_signals(name: str, signal: str, source: str | Path | None = None) -> "S
     from mico_hub import signals
 
     if not signals.is_signal(signal):
-        raise signals.SignalError(f"unknown signal {signal!r}; there are: {', '.join(signals.SIGNALS)}")
+        raise signals.SignalError(f"unknown signal {signal!r}; there are: {signals.THERE_ARE}")
     place = sources.resolve(name) if source is None else sources.named(source, name)
     if (found := _signals_in(place, name, signal)) is None:
         raise signals.SignalError(

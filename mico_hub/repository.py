@@ -47,14 +47,15 @@ def parquet_name(split: str) -> str:
 
 
 def has_suite(root: Path, name: str) -> bool:
-    """Whether the folder holds that suite, whole: its manifest is written last."""
-    return (root / name / MANIFEST).is_file()
+    """Whether the folder holds that suite, published and whole: its manifest is written last."""
+    return (root / name / MANIFEST).is_file() and not (root / name / PUBLIC).is_dir()
 
 
 def suites_in(root: Path) -> list[Manifest]:
     """The suites that a folder holds: in the table's order, then by name."""
     order = list(SUITES)
-    names = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}"))
+    found = (path.parent.name for path in root.glob(f"*/{MANIFEST}"))
+    names = sorted(name for name in found if has_suite(root, name))
     names.sort(key=lambda name: order.index(name) if name in SUITES else len(order))
     return [read_manifest(root, name) for name in names]
 

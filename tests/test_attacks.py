@@ -385,5 +385,5 @@ def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, publ
 
 
 def test_an_unknown_attack_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match="unknown attack 'lire'; there are: loss, entropy"):
+    with pytest.raises(ValueError, match=r"unknown attack 'lire'\. Did you mean 'lira'\? There are: loss, entropy"):
         mico_hub.attack("lire", [])

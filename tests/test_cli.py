@@ -76,6 +76,20 @@ def test_attack_writes_what_score_reads(
 
 
 @pytest.mark.usefixtures("work")
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [((), "name a folder with --out"), (("--out", "p", "--html", "a.html"), "`mico-hub score` makes a report")],
+)
+def test_an_attack_on_hidden_models_is_not_run_for_nothing(
+    work: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], problem: str
+) -> None:
+    code, _, err = run(capsys, "attack", "digits_inf", "--split", "dev", *more)
+    assert code == 2
+    assert problem in err
+    assert not (work / "p").exists()
+
+
+@pytest.mark.usefixtures("work")
 def test_hidden_truth_must_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     run(capsys, "attack", "digits_inf", "--split", "dev", "--attack", "loss", "--out", "predictions")
     code, _, err = run(capsys, "score", "predictions", "--suite", "digits_inf", "--split", "dev")
@@ -238,6 +252,11 @@ def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: py
     code, scored, _ = run(capsys, "score", "mine", "--suite", "digits_inf")
     assert code == 0
     assert scored.splitlines()[0] in out
+    rows = mico_hub.load_suite("digits_inf")["train"]
+    ids = [row["model_id"] for row in rows]
+    stored = submission.read(work / "mine", SUITES["digits_inf"], "train", models=ids)
+    for model_id, predictions in zip(ids, mico_hub.attack("mine.py", rows), strict=True):
+        assert np.array_equal(stored[model_id], predictions)
 
 
 @pytest.mark.parametrize(
@@ -245,11 +264,15 @@ def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: py
     [
         ("def score(points)", "mine.py cannot be run: SyntaxError"),
         ("import nothing_of_that_name", "mine.py cannot be run: ModuleNotFoundError"),
-        ("SIGNALS = ('los',)", "expected a function score(points); expected SIGNALS to be some of loss, margin"),
-        ("SIGNALS = 'loss'\ndef score(points): pass", "expected SIGNALS to be some of"),
+        ("SIGNALS = ('los',)", "expected a function score(points); expected SIGNALS to be a tuple of some of loss"),
+        ("SIGNALS = 'loss'\ndef score(points): pass", "expected SIGNALS to be a tuple of some of"),
         ("def score(points): return [1.0]", "expected score(points) to give 200 finite numbers, got shape (1,)"),
         ("def score(points): return points.signals['margin'].target * float('nan')", "200 of them not finite"),
-        ("def score(points): return points.signals['loss'].target", "score(points) failed: KeyError: 'loss'"),
+        (
+            "def score(points):\n    return points.signals['loss'].target",
+            "mine.py, line 2: score(points) failed: KeyError: 'loss' (it is given margin of SIGNALS, and 3 shadow mod",
+        ),
+        ("def score(points): pass", "to give 200 finite numbers, got None; does it return them? (3 shadow models)"),
     ],
 )
 def test_what_is_wrong_with_an_attack_of_ones_own_is_said(
@@ -264,7 +287,12 @@ def test_what_is_wrong_with_an_attack_of_ones_own_is_said(
 def test_an_attack_that_there_is_not_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "lire")
     assert code == 2
-    assert "unknown attack 'lire'; there are: loss, entropy," in err
+    assert "unknown attack 'lire'. Did you mean 'lira'? There are: loss, entropy," in err
+    assert err.endswith("distinguisher, or a file NAME.py, or all\n")
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "none.py")
     assert code == 2
     assert "no file none.py" in err
+    (work / "folder.py").mkdir()
+    code, _, err = run(capsys, "attack", "digits_inf", "--attack", "folder.py")
+    assert code == 2
+    assert "no file folder.py, it is a folder" in err

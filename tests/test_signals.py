@@ -28,6 +28,7 @@ from mico_hub.models import build, initialise, logits
 from mico_hub.signals import KNOWN, POPULATION, Layout, SignalError
 from mico_hub.signals.layout import public_order, public_population
 from mico_hub.signals.suite import compute_suite
+from mico_hub.sources import SourceError
 from mico_hub.workers import Processes, ThisProcess
 from mico_hub.workers.cluster import ray_cluster
 
@@ -275,14 +276,16 @@ def test_the_command_computes_and_explains(trained: Path, tmp_path: Path) -> Non
     folder = copy_of(trained, tmp_path)
     script = str(ROOT / "upload_scripts" / "compute_signals.py")
     command = [sys.executable, script, str(folder.root), "--signals", "loss", "margin", "--processes", "2"]
-    run = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("2 signals, ")
+    for done in ("loss, margin computed", "nothing was missing"):
+        run = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert f"digits_lo: {done}; 2 here, 0.3 MB, in " in run.stdout
     assert sorted(bytes_of(folder)) == ["loss.safetensors", "margin.safetensors"]
     run = subprocess.run([sys.executable, script, str(tmp_path)], check=False, capture_output=True, text=True)
     assert run.returncode == 2
-    assert "compute_signals: " in run.stderr
+    assert run.stderr.startswith("compute_signals: ")
     assert "expected a suite folder with suite.json" in run.stderr
+    assert "the same command" not in run.stderr
 
 
 def test_the_card_names_the_signals(published: Path) -> None:
@@ -292,9 +295,13 @@ def test_the_card_names_the_signals(published: Path) -> None:
     assert card.count("## Signals") == 1
 
 
-def test_a_user_loads_a_signal_by_name(published: Path, tmp_path: Path) -> None:
+def test_a_user_loads_a_signal_by_name(trained: Path, published: Path, tmp_path: Path) -> None:
     found = mico_hub.load_signals("digits_hi", "margin", published)
     assert found.train.values.shape == (4, 1_797)
+    with pytest.raises(SignalError, match="expected a split whose membership is hidden, dev or final, got 'train'"):
+        found.attacked("train")
+    with pytest.raises(SourceError, match=r"has no suite\. Expected a published folder with digits_hi/suite"):
+        mico_hub.load_signals("digits_hi", "margin", trained)
     with pytest.raises(SignalError, match=r"no signal margin of digits_inf; .*compute_signals\.py computes it"):
         mico_hub.load_signals("digits_inf", "margin", published)
     with pytest.raises(SignalError, match="unknown signal 'margins'; there are: loss"):

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from mico_hub.checkpoint import CheckpointError
 from mico_hub.data import DataError, load_base
 from mico_hub.folder import FolderError, SuiteFolder
-from mico_hub.signals import SIGNALS, SignalError
+from mico_hub.signals import THERE_ARE, SignalError
 from mico_hub.signals.suite import compute_suite
 from mico_hub.workers import WorkerError
 from mico_hub.workers.options import add_arguments, parse, workers_of
@@ -25,9 +25,11 @@ def run(options: argparse.Namespace) -> None:
     with workers_of(options) as workers:
         for root in options.suites:
             data = load_base(SuiteFolder(root).manifest().suite.dataset, options.data)
-            written = compute_suite(root, options.signals, workers, device=options.device, data=data)
-            size = sum(path.stat().st_size for path in written)
-            sys.stdout.write(f"{len(written)} signals, {size / 1e6:,.1f} MB, in {written[0].parent}\n")
+            new: list[str] = []
+            paths = compute_suite(root, options.signals, workers, device=options.device, data=data, announce=new.append)
+            size = sum(path.stat().st_size for path in paths)
+            computed = f"{', '.join(new)} computed" if new else "nothing was missing"
+            sys.stdout.write(f"{root}: {computed}; {len(paths)} here, {size / 1e6:,.1f} MB, in {paths[0].parent}\n")
 
 
 def main() -> int:
@@ -38,15 +40,18 @@ def main() -> int:
         "--signals",
         nargs="+",
         metavar="NAME",
-        help=f"of {', '.join(SIGNALS)}, and of small networks gradient_norm_layer_1, ... (default: all)",
+        help=f"of {THERE_ARE} (default: all)",
     )
     parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
     add_arguments(parser)
     options = parse(parser)
     try:
         run(options)
-    except (CheckpointError, DataError, FolderError, SignalError, WorkerError, OSError) as error:
+    except WorkerError as error:
         sys.stderr.write(f"compute_signals: {error}\nWhat is done is kept; the same command goes on from there.\n")
+        return 2
+    except (CheckpointError, DataError, FolderError, SignalError, OSError) as error:
+        sys.stderr.write(f"compute_signals: {error}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("\ncompute_signals: interrupted; the same command goes on from there\n")

@@ -3,6 +3,8 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mico_hub import signals
-from mico_hub.attacks import calibrated, classifier, distinguisher, entropy, gradient_norm, lira, loss, rmia
+from mico_hub.attacks import calibrated, classifier, distinguisher, entropy, gradient_norm, lira, loss, own, rmia
 from mico_hub.attacks.base import (
     FEWEST,
     Attack,
@@ -56,7 +58,7 @@ def attack(
     """Attacks models with a reference attack, or with one of your own.
 
     Args:
-        name: A key of `ATTACKS`, or an attack.
+        name: A key of `ATTACKS`, a file of your own, `mine.py`, or an `Attack`.
         targets: Rows of the models to attack.
         shadows: Rows of models whose training records are known, usually the suite's `train` split. None: the targets
             themselves, each attacked with the others (leave one model out), so their membership must be known.
@@ -68,6 +70,7 @@ def attack(
 
     Raises:
         ValueError: No such attack; no targets; a shadow model whose training records are hidden.
+        OSError: No such file.
     """
     return to_predictions(attack_scores(name, targets, shadows, source))
 
@@ -84,15 +87,20 @@ def attack_scores(
 
 
 def find(name: str | Attack) -> Attack:
-    """The attack of that name.
+    """The attack of that name, or in a file of that name.
 
     Raises:
-        ValueError: There is none.
+        AttackError: There is none, or the file has none.
+        OSError: There is no such file.
     """
     if isinstance(name, Attack):
         return name
+    if name.endswith(".py"):
+        return own.load(Path(name))
     if name not in ATTACKS:
-        raise ValueError(f"unknown attack {name!r}; there are: {', '.join(ATTACKS)}")
+        near = get_close_matches(name, ATTACKS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise AttackError(f"unknown attack {name!r}.{hint} There are: {', '.join(ATTACKS)}, or a file NAME.py")
     return ATTACKS[name]
 
 

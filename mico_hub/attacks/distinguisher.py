@@ -80,8 +80,15 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
             yield _job(number, splits, manifest, data, start)
 
     steps = manifest.suite.steps * SHADOWS
+    bar = tqdm(
+        desc="models of the targets' own",
+        total=steps * len(rows),
+        initial=steps * (len(rows) - len(missing)),
+        unit=" steps",
+        unit_scale=True,
+    )
     with (
-        tqdm(desc="models of the targets' own", total=steps * len(missing), unit=" steps", unit_scale=True) as bar,
+        bar,
         closing(workers.run(jobs(), Common(data, start), bar.update)) as results,
     ):
         for finished in results:

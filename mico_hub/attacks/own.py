@@ -9,14 +9,15 @@ return ...             a number for each of the P challenge records, higher = mo
 """
 
 import importlib.util
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
 from mico_hub.attacks.base import Attack, AttackError, FloatArray, Points
-from mico_hub.signals import SIGNALS, is_signal, white_box
+from mico_hub.signals import THERE_ARE, is_signal, white_box
 
 
 def load(path: Path) -> Attack:
@@ -27,13 +28,13 @@ def load(path: Path) -> Attack:
         OSError: There is no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no file {path}")
+        raise FileNotFoundError(f"no file {path}{', it is a folder' if path.is_dir() else ''}")
     module = _run(path)
     function = getattr(module, "score", None)
     asked = getattr(module, "SIGNALS", ("margin",))
     problems = [] if callable(function) else ["expected a function score(points)"]
     if isinstance(asked, str) or not all(map(is_signal, asked)) or not asked:
-        problems.append(f"expected SIGNALS to be some of {', '.join(SIGNALS)}, gradient_norm_layer_N, got {asked!r}")
+        problems.append(f"expected SIGNALS to be a tuple of some of {THERE_ARE}, got {asked!r}")
     if function is None or problems:
         raise AttackError(f"{path} is no attack: {'; '.join(problems)}")
     return Attack(
@@ -41,7 +42,7 @@ def load(path: Path) -> Attack:
         title=path.stem,
         reference=str(path),
         signals=tuple(asked),
-        score=_checked(path, function),
+        score=_checked(path, function, tuple(asked)),
         shadows=bool(getattr(module, "SHADOWS", True)),
         population=bool(getattr(module, "POPULATION", False)),
         white_box=any(map(white_box, asked)),
@@ -61,16 +62,26 @@ def _run(path: Path) -> ModuleType:
     return module
 
 
-def _checked(path: Path, function: Callable[[Points], object]) -> Callable[[Points], FloatArray]:
+def _checked(path: Path, function: Callable[[Points], object], asked: Sequence[str]) -> Callable[[Points], FloatArray]:
     def score(points: Points) -> FloatArray:
         records = points.member.shape[1]
         try:
-            scores = np.asarray(function(points), dtype=np.float64)
+            got = function(points)
+            scores = np.asarray(np.nan if got is None else got, dtype=np.float64)
         except Exception as error:
-            raise AttackError(f"{path}: score(points) failed: {type(error).__name__}: {error}") from error
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+            where = f", line {lines[-1]}" if lines else ""
+            raise AttackError(
+                f"{path}{where}: score(points) failed: {type(error).__name__}: {error} "
+                f"(it is given {', '.join(asked)} of SIGNALS, and {len(points.member)} shadow models)"
+            ) from error
         if scores.shape != (records,) or not np.isfinite(scores).all():
-            got = f"shape {scores.shape}, {np.count_nonzero(~np.isfinite(scores))} of them not finite"
-            raise AttackError(f"{path}: expected score(points) to give {records} finite numbers, got {got}")
+            what = f"shape {scores.shape}, {np.count_nonzero(~np.isfinite(scores))} of them not finite"
+            raise AttackError(
+                f"{path}: expected score(points) to give {records} finite numbers, got "
+                f"{'None; does it return them?' if got is None else what} ({len(points.member)} shadow models)"
+            )
         return scores
 
     return score

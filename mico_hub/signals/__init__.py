@@ -2,7 +2,7 @@
 
 from mico_hub.signals.files import Frame, Signals, read
 from mico_hub.signals.layout import KNOWN, POPULATION, Layout
-from mico_hub.signals.names import GRADIENT_NORM, SIGNALS, SignalError, is_signal, signals_of, white_box
+from mico_hub.signals.names import GRADIENT_NORM, SIGNALS, THERE_ARE, SignalError, is_signal, signals_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
 from mico_hub.signals.values import compute, values_of
 
@@ -12,6 +12,7 @@ __all__ = [
     "OUTPUT_SIGNALS",
     "POPULATION",
     "SIGNALS",
+    "THERE_ARE",
     "Frame",
     "Layout",
     "SignalError",

@@ -97,6 +97,12 @@ class Signals:
         Raises:
             SignalError: There are none.
         """
+        if f"{split}.values.challenge" not in self.tensors:
+            there = [name.split(".")[0] for name in self.tensors if name.endswith(".values.challenge")]
+            raise SignalError(
+                f"{self.suite}, {self.name}: expected a split whose membership is hidden, {' or '.join(there)}, got "
+                f"{split!r}; models of {REVEALED_SPLIT} have values on all records, in `{REVEALED_SPLIT}`"
+            )
         known = {
             kind: (self._indices(f"{split}.records.{kind}"), self.floats(f"{split}.values.{kind}"))
             for kind in ("training", "evaluation")

@@ -11,6 +11,9 @@ from mico_hub.gradients import stackable
 SIGNALS = ("loss", "margin", "modified_entropy", "gradient_norm")
 """Those of every suite."""
 
+THERE_ARE = f"{', '.join(SIGNALS)}, and of small networks gradient_norm_layer_1, ..."
+"""All, in words."""
+
 GRADIENT_NORM = SIGNALS[-1]
 """The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
 

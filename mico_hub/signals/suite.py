@@ -3,7 +3,7 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,6 +87,7 @@ def compute_suite(
     *,
     device: str = "cpu",
     data: BaseDataset | None = None,
+    announce: Callable[[str], None] = lambda name: None,
 ) -> list[Path]:
     """Computes what is missing of a suite's signals, with a bar, and writes a file for each.
 
@@ -99,6 +100,7 @@ def compute_suite(
         workers: Where; in this process by default.
         device: Where models run.
         data: What records index; the suite's base dataset by default.
+        announce: Called with the name of each signal that was computed.
 
     Returns:
         The files.
@@ -128,6 +130,7 @@ def compute_suite(
             for name in missing:
                 arranged = frame.arranged({model_id: of_model[name] for model_id, of_model in values.items()})
                 atomic_write(_path(folder, name), frame.file(name, arranged))
+                announce(name)
             shutil.rmtree(folder.unfinished_signals, ignore_errors=True)
     return [_path(folder, name) for name in wanted]
 
