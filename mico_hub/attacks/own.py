@@ -4,8 +4,8 @@ SIGNALS = ("margin",)      of `signals.SIGNALS`; optional, the margin by default
 SHADOWS = True             whether it uses shadow models; optional, yes by default
 POPULATION = False         whether it asks for records from the population; optional, no by default
 
-def score(points):
-return ...             a number for each of the P challenge records, higher = more likely a member
+def score(points):         `base.Points`
+    return ...             a number for each of the P challenge records, higher = more likely a member
 """
 
 import importlib.util
