@@ -314,7 +314,7 @@ def _on_attacks(attacks: Sequence[tuple[list[Result], float]], suites: int) -> s
         means.append(f"{group[0].title} {percent(average)}{missing}")
     if others:
         found = [average for _, average in others]
-        means.append(f"{len(others)} others {100 * min(found):.1f} to {percent(max(found))}")
+        means.append(f"{len(others)} others {percent_range(Interval(min(found), max(found)))}")
     best = attacks[0][0]
     ranks = "Mean over the suites, which ranks attacks" if suites > 1 else "Attacks, best first"
     words = f"{ranks}: {'; '.join(means)}."

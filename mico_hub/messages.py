@@ -1,6 +1,7 @@
-"""How an error lists many problems."""
+"""How an error lists many problems, and what it proposes for an unknown name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 SHOWN = 10
 """Problems that are listed before they are only counted."""
@@ -10,3 +11,9 @@ def listed(title: str, problems: Sequence[str], shown: int = SHOWN) -> str:
     """The title, then a line for each problem, and how many more there are."""
     more = [f"... and {len(problems) - shown} more"] if len(problems) > shown else []
     return "\n  ".join([title, *problems[:shown], *more])
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean 'x'?` with the nearest known name; empty where none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""

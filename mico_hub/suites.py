@@ -8,9 +8,10 @@ different random splits of one base dataset. The recipes of the twelve suites ar
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
+
+from mico_hub.messages import did_you_mean
 
 SPLITS = ("train", "dev", "final")
 """What is revealed: everything (train), or what `Suite.disclosure` says (dev, final)."""
@@ -233,8 +234,7 @@ class UnknownSuiteError(KeyError):
     """A suite's name that is not in the table."""
 
     def __init__(self, name: str) -> None:
-        near = get_close_matches(str(name), SUITES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(str(name), SUITES)
         if name in (of_track := tracks()):
             hint = f" It is a track; its suites are {', '.join(suite.name for suite in of_track[name])}."
         self.message = f"unknown suite {name!r}.{hint} There are: {', '.join(SUITES)}"

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +25,7 @@ from mico_hub.attacks.base import (
 )
 from mico_hub.data import BaseDataset
 from mico_hub.loading import find_signals, load_data, load_manifest, rows_of
+from mico_hub.messages import did_you_mean
 from mico_hub.signals.layout import public_population, seen
 from mico_hub.splits import Indices
 
@@ -98,8 +98,7 @@ def find(name: str | Attack) -> Attack:
     if name.endswith(".py"):
         return own.load(Path(name))
     if name not in ATTACKS:
-        near = get_close_matches(name, ATTACKS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = did_you_mean(name, ATTACKS)
         raise AttackError(f"unknown attack {name!r}.{hint} There are: {', '.join(ATTACKS)}, or a file NAME.py")
     return ATTACKS[name]
 

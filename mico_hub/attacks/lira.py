@@ -54,11 +54,10 @@ def fixed_variance(points: Points) -> FloatArray:
         TooFewShadowsError: As `online`.
     """
     phi = points.signals["margin"]
-    sides = [
-        (_within(phi.shadows, chosen)[1], np.full(phi.target.shape, pooled_variance(phi.shadows, chosen)))
-        for chosen in (points.member, ~points.member)
-    ]
-    return _log_normal(phi.target, *sides[0]) - _log_normal(phi.target, *sides[1])
+    (_, mu_in, _, s_in), (_, mu_out, _, s_out) = (
+        _within(phi.shadows, side) for side in (points.member, ~points.member)
+    )
+    return _log_normal(phi.target, mu_in, s_in) - _log_normal(phi.target, mu_out, s_out)
 
 
 def shrunken(points: Points) -> FloatArray:
@@ -74,8 +73,9 @@ def shrunken(points: Points) -> FloatArray:
         TooFewShadowsError: As `online`; or no record has IN and OUT models.
     """
     phi = points.signals["margin"]
-    (n_in, mu_in, _), (n_out, mu_out, _) = (_within(phi.shadows, chosen) for chosen in (points.member, ~points.member))
-    s_in, s_out = (pooled_variance(phi.shadows, chosen) for chosen in (points.member, ~points.member))
+    (n_in, mu_in, _, s_in), (n_out, mu_out, _, s_out) = (
+        _within(phi.shadows, side) for side in (points.member, ~points.member)
+    )
     both = (n_in > 0) & (n_out > 0)
     if not both.any():
         raise TooFewShadowsError("expected records that some shadow models were trained on and others not, got none")
@@ -84,9 +84,8 @@ def shrunken(points: Points) -> FloatArray:
     effect = np.full(phi.target.shape, found.mean())
     effect[both] += real / (real + error) * (found - found.mean())
     mean, share_in = phi.shadows.mean(axis=0), n_in / len(phi.shadows)
-    return _log_normal(phi.target, mean + (1 - share_in) * effect, np.full(effect.shape, s_in)) - _log_normal(
-        phi.target, mean - share_in * effect, np.full(effect.shape, s_out)
-    )
+    likelihood_in = _log_normal(phi.target, mean + (1 - share_in) * effect, s_in)
+    return likelihood_in - _log_normal(phi.target, mean - share_in * effect, s_out)
 
 
 def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
@@ -99,14 +98,13 @@ def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
     Returns:
         (means, variances), (P,) each, completed as the module says where a record has too few models.
     """
-    counts, means, squares = _within(values, chosen)
+    counts, means, squares, pooled = _within(values, chosen)
     own = squares / np.maximum(counts - 1, 1)
-    pooled = squares.sum() / np.maximum(counts - 1, 0).sum()
     return means, np.where((counts >= FEWEST) & (own > 0), own, pooled)
 
 
-def _within(values: FloatArray, chosen: Chosen) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray]:
-    """(P,) each: how many models were chosen, their mean, and the sum of squares about it. Arguments as of `normal`."""
+def _within(values: FloatArray, chosen: Chosen) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, float]:
+    """How many models were chosen, their mean, and the sum of squares about it, (P,) each; and `pooled_variance`."""
     counts = chosen.sum(axis=0)
     sums = np.where(chosen, values, 0.0).sum(axis=0)
     if counts.sum() - np.count_nonzero(counts) < 1:
@@ -115,16 +113,16 @@ def _within(values: FloatArray, chosen: Chosen) -> tuple[npt.NDArray[np.int64], 
             f"any record; at least {FEWEST} are needed"
         )
     means = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
-    return counts, means, np.where(chosen, (values - means) ** 2, 0.0).sum(axis=0)
+    squares = np.where(chosen, (values - means) ** 2, 0.0).sum(axis=0)
+    return counts, means, squares, float(squares.sum() / np.maximum(counts - 1, 0).sum())
 
 
 def pooled_variance(values: FloatArray, chosen: Chosen) -> float:
     """The variance within records, over all of them; ({10, 12}, {0, 2}): 2. Arguments as of `normal`."""
-    counts, _, squares = _within(values, chosen)
-    return float(squares.sum() / np.maximum(counts - 1, 0).sum())
+    return _within(values, chosen)[-1]
 
 
-def _log_normal(values: FloatArray, means: FloatArray, variances: FloatArray) -> FloatArray:
+def _log_normal(values: FloatArray, means: FloatArray, variances: FloatArray | float) -> FloatArray:
     """Log density up to a constant that is the same for every normal distribution."""
     log_density: FloatArray = -0.5 * np.log(variances) - (values - means) ** 2 / (2 * variances)
     return log_density

@@ -6,7 +6,6 @@ What is there but damaged is refused, never replaced by the Hub's.
 
 import os
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from mico_hub.data import cifar10, digits, location30, purchase100, sst2
 from mico_hub.data.base import DATA_VARIABLE, BaseDataset, DataError, DatasetInfo, Inputs, Twins
 from mico_hub.data.sst2 import tokenizer
+from mico_hub.messages import did_you_mean
 
 __all__ = [
     "DATASETS",
@@ -49,9 +49,9 @@ def load_base(name: str, folder: Path | None = None) -> BaseDataset:
         DataError: There is no such dataset or folder, no source has it, or what is there is damaged.
     """
     if name not in DATASETS:
-        near = get_close_matches(str(name), DATASETS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"unknown dataset {name!r}.{hint} There are: {', '.join(DATASETS)}")
+        raise DataError(
+            f"unknown dataset {name!r}.{did_you_mean(str(name), DATASETS)} There are: {', '.join(DATASETS)}"
+        )
     given = folder or os.environ.get(DATA_VARIABLE)
     resolved = Path(given).expanduser().resolve() if given else None
     if resolved and not resolved.is_dir():
