@@ -25,7 +25,7 @@ from originals import made, on_the_hub
 
 from mico_hub.data import DATASETS
 from mico_hub.models import MODELS
-from mico_hub.original.release import RELEASES
+from mico_hub.sources.original.release import RELEASES
 from mico_hub.splits import original_split
 from mico_hub.suites import tracks
 

@@ -26,9 +26,11 @@ from tqdm import tqdm
 
 from builders.build import build
 from mico_hub import checkpoint, models, tables
+from mico_hub.consistency import checkpoint_path
 from mico_hub.data import load_base
 from mico_hub.disclosure import Measured, disclose, truth
-from mico_hub.folder import Manifest, SuiteFolder, checkpoint_path
+from mico_hub.folder import SuiteFolder
+from mico_hub.manifest import Manifest
 from mico_hub.randomness import Keys
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite

@@ -19,7 +19,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from types import MappingProxyType
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -35,8 +34,9 @@ from mico_hub.data import BaseDataset, DataError, load_base
 from mico_hub.data.base import content_digest
 from mico_hub.data.records import trimmed
 from mico_hub.findings import Result
-from mico_hub.folder import FolderError
 from mico_hub.models import MODELS
+from mico_hub.parquet import FolderError
+from mico_hub.rows import Row
 from mico_hub.scoring import mico_score
 from mico_hub.sgd import accuracy
 from mico_hub.signals.layout import trained_on
@@ -51,8 +51,6 @@ MAX_LENGTH = 32
 """Tokens that a sentence is cut to."""
 
 POSITIONS = "embeddings.position_embeddings.weight"
-
-Row = dict[str, Any]
 
 
 def encoder() -> Path:
@@ -208,7 +206,7 @@ def run(trial: Trial, out: Path) -> list[Result]:
 def attacked(suite: Suite, rows: list[Row], data: BaseDataset, source: Path) -> tuple[list[Result], list[str]]:
     """A result for each attack, each model with the others as shadows; and what attacks do with few shadow models."""
     prepared = prepare(LADDER, rows, None, str(source), data)
-    membership = [row["membership"] for row in rows]
+    membership = [np.asarray(row["membership"]) for row in rows]
     results, few = [], dict[str, list[str]]()
     for attack in tqdm(LADDER, desc="attacks", leave=False):
         predictions = to_predictions(prepared.scores(attack))

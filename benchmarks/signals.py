@@ -26,10 +26,11 @@ import torch
 from torch.nn import functional
 
 from mico_hub import models, repository, signals, tables
+from mico_hub.consistency import checkpoint_path
 from mico_hub.data import DATASETS, load_base
 from mico_hub.data.records import chosen
 from mico_hub.disclosure import Measured, disclose
-from mico_hub.folder import Manifest, checkpoint_path
+from mico_hub.manifest import Manifest
 from mico_hub.sgd import exact_arithmetic
 from mico_hub.signals import OUTPUT_SIGNALS, Frame, Layout
 from mico_hub.splits import draw
@@ -154,11 +155,11 @@ def one(name: str, root: Path) -> None:
     """In a process of its own: rows, then LiRA on dev and final."""
     import mico_hub
     from mico_hub.attacks import attack_scores
-    from mico_hub.loading import rows_of
+    from mico_hub.rows import as_rows
 
     started = time.monotonic()
     suite = mico_hub.load_suite(name, str(root))
-    rows = {split: rows_of(suite[split]) for split in SPLITS}
+    rows = {split: as_rows(suite[split]) for split in SPLITS}
     of_rows = time.monotonic() - started
     started = time.monotonic()
     for split in SPLITS[1:]:

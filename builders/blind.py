@@ -11,6 +11,7 @@ sum over thousands of points follows closely, not exactly.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +19,7 @@ from scipy.stats import norm, rankdata
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from mico_hub.disclosure import Row
+from mico_hub.rows import Row
 from mico_hub.splits import Indices
 
 ERROR_RATE = 1e-6
@@ -36,7 +37,10 @@ class Blind:
 
 
 def attack(
-    rows: Sequence[Row], truth: Mapping[int, npt.NDArray[np.int8]], num_records: int, features: Mapping[str, Values]
+    rows: Sequence[Row],
+    truth: Mapping[int, npt.NDArray[np.integer[Any]]],
+    num_records: int,
+    features: Mapping[str, Values],
 ) -> list[Blind]:
     """Tries every feature on all models whose membership is known.
 

@@ -9,8 +9,8 @@ from builders.tracks import BUILDERS
 from cards.render import dataset_card
 from mico_hub import repository
 from mico_hub.cache import atomic_write
-from mico_hub.disclosure import Row
-from mico_hub.folder import SuiteFolder, rows_of
+from mico_hub.folder import SuiteFolder
+from mico_hub.rows import Row, as_rows
 
 
 def builder_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
@@ -20,7 +20,7 @@ def builder_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
         builder = BUILDERS[suite.track](config_name=suite.name, data_dir=str(folder.root), cache_dir=cache)
         builder.download_and_prepare()
         made = builder.as_dataset()
-        return {split: rows_of(dataset.data.table.combine_chunks()) for split, dataset in made.items()}
+        return {split: as_rows(dataset) for split, dataset in made.items()}
 
 
 def build(suites: Iterable[Path], out: Path) -> None:

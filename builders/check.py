@@ -1,32 +1,40 @@
 """Checks a published folder before it goes online: it holds what it should, as it would be built, and nothing else.
 
-Every file is either a checkpoint, whose header is that of its whole suite and whose digest is in a row, or it is
-written again here from what it says and must come out the same, byte for byte. So nothing can ride along in it. Of
-files of signals the values are taken as they are, and all else comes from the rows.
+Checkpoints go online as they are: their header is that of their whole suite, and their digest is in a row. Of all other
+files the values are checked and written anew (`fresh`), so nothing can ride along in them; JSON and Markdown must be
+here as they would be written.
 """
 
-import hashlib
+import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from huggingface_hub import DatasetCard
 
 from builders.build import derived
-from mico_hub import checkpoint, repository, signals
+from builders.fresh import frame_of, write_fresh
+from mico_hub import checkpoint, engine, repository, signals
 from mico_hub.checkpoint import sha256_of
+from mico_hub.consistency import problems_of
 from mico_hub.data import DATASETS
-from mico_hub.disclosure import Row, hidden_splits
-from mico_hub.folder import PUBLIC_SCHEMA, SIGNALS, FolderError, Manifest, each_row, problems_of, write_rows
+from mico_hub.disclosure import hidden_splits
+from mico_hub.folder import SIGNALS
+from mico_hub.format import METADATA_KEY, FormatError, unexpected_keys
+from mico_hub.manifest import Manifest, unexpected
 from mico_hub.messages import listed
-from mico_hub.signals import Frame, Layout, SignalError, signals_of
-from mico_hub.suites import SPLITS
+from mico_hub.models import MODELS
+from mico_hub.parquet import FolderError, unexpected_columns
+from mico_hub.signals import Frame, SignalError, signals_of
 
 
-def check(root: Path) -> dict[str, str]:
-    """The files of a published folder, by their paths in it, each with the SHA-256 of what was looked at.
+def check(root: Path, fresh: Path) -> dict[str, str]:
+    """The files that go online, by their paths, each with the SHA-256 of what was looked at.
+
+    Args:
+        root: The published folder; its checkpoints go online as they are.
+        fresh: An empty folder; all other files are written into it from the checked values (`fresh.write_fresh`).
 
     Raises:
         FolderError: Something is missing, is not what it should be, or has no place there; the message lists all.
@@ -38,13 +46,13 @@ def check(root: Path) -> dict[str, str]:
         if not manifests:
             raise FolderError(f"{root}: expected a published folder with a suite in it, as build_repo.py makes one")
         checkpoints = {manifest.suite.name: _checkpoints(root, manifest) for manifest in manifests}
-    except FolderError as error:
+    except FormatError as error:
         raise FolderError(f"nothing can be published: {error}") from error
     expected = {repository.CARD, repository.VERSIONS, repository.CROISSANT}
     for manifest in manifests:
         name = manifest.suite.name
         expected |= {f"{name}/{repository.MANIFEST}", *checkpoints[name]}
-        expected |= {f"{name}/{path.name}" for path in _parquet_files(root, manifest)}
+        expected |= {f"{name}/{path.name}" for path in repository.parquet_files(root, name)}
         expected |= {f"{name}/{SIGNALS}/{signal}.safetensors" for signal in _signals(root, manifest)}
     problems = list(_strange(root, expected))
     for manifest in manifests:
@@ -55,28 +63,14 @@ def check(root: Path) -> dict[str, str]:
         problems += _wrong_derived(root)
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
+    write_fresh(root, fresh)
     of_rows = {path: digest for of_suite in checkpoints.values() for path, digest in of_suite.items()}
-    return {path: of_rows.get(path) or sha256_of(root / path) for path in sorted(expected)}
-
-
-def rows_of_suite(root: Path, manifest: Manifest) -> Iterator[Row]:
-    """The rows of a suite in a published folder, by id; a few are held at a time.
-
-    Raises:
-        FolderError: A Parquet file is not what it should be.
-    """
-    for path in _parquet_files(root, manifest):
-        yield from each_row(path, PUBLIC_SCHEMA)
-
-
-def _parquet_files(root: Path, manifest: Manifest) -> list[Path]:
-    paths = [root / manifest.suite.name / repository.parquet_name(split) for split in SPLITS]
-    return [path for path in paths if path.exists()]
+    return {path: of_rows.get(path) or sha256_of(fresh / path) for path in sorted(expected)}
 
 
 def _checkpoints(root: Path, manifest: Manifest) -> dict[str, str]:
     """Path of each checkpoint -> SHA-256, as the rows say."""
-    return {row["checkpoint"]: row["sha256"] for row in rows_of_suite(root, manifest)}
+    return {row["checkpoint"]: row["sha256"] or "" for row in repository.each_row_of(root, manifest.suite.name)}
 
 
 def _strange(root: Path, expected: set[str]) -> Iterator[str]:
@@ -98,16 +92,18 @@ def _strange(root: Path, expected: set[str]) -> Iterator[str]:
 
 def _wrong_suite(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> Iterator[str]:
     suite = manifest.suite
-    yield from problems_of(manifest, rows_of_suite(root, manifest), lambda row: root / row["checkpoint"])
+    if suite.dataset not in DATASETS or suite.model not in MODELS:
+        yield f"expected a base dataset and a network that mico-hub has, got {suite.dataset} and {suite.model}"
+        return
+    yield from problems_of(manifest, repository.each_row_of(root, suite.name), lambda row: root / row["checkpoint"])
     path = root / suite.name / repository.MANIFEST
-    if path.read_bytes() != manifest.to_json():
+    if extra := unexpected(path.read_bytes(), str(path)):
+        yield f"{repository.MANIFEST}: unknown keys, which nothing is published with: {', '.join(extra)}"
+    elif path.read_bytes() != manifest.to_json():
         yield f"{repository.MANIFEST}: it is not as it would be written; build the folder again"
-    with TemporaryDirectory() as scratch:
-        for path in _parquet_files(root, manifest):
-            again = Path(scratch) / path.name
-            write_rows(each_row(path, PUBLIC_SCHEMA), PUBLIC_SCHEMA, again)
-            if again.read_bytes() != path.read_bytes():
-                yield f"{path.name}: it is not as it would be written; build the folder again"
+    for path in repository.parquet_files(root, suite.name):
+        if extra := unexpected_columns(path):
+            yield f"{path.name}: unknown columns, which nothing is published with: {', '.join(extra)}"
     if not manifest.origin and set(manifest.commitments) != set(hidden_splits(suite)):
         yield (
             f"expected a commitment to the truth of {hidden_splits(suite)}, got {sorted(manifest.commitments)}: it was "
@@ -145,22 +141,28 @@ def _wrong_signals(root: Path, manifest: Manifest) -> Iterator[str]:
     names = _signals(root, manifest)
     if not names:
         return
-    layout = Layout.of(rows_of_suite(root, manifest), DATASETS[manifest.suite.dataset].num_records)
-    frame = Frame.of(layout, rows_of_suite(root, manifest))
+    frame = frame_of(root, manifest)
     for name in names:
         path = root / manifest.suite.name / SIGNALS / f"{name}.safetensors"
         try:
-            yield from (f"{SIGNALS}/{path.name}: {problem}" for problem in _wrong_signal(path, frame))
+            yield from (f"{SIGNALS}/{path.name}: {problem}" for problem in _wrong_signal(path, name, frame))
         except SignalError as error:
             yield f"{SIGNALS}/{path.name}: {error}"
 
 
-def _wrong_signal(path: Path, frame: Frame) -> Iterator[str]:
-    values = frame.values_of(signals.read(path))
+def _wrong_signal(path: Path, name: str, frame: Frame) -> Iterator[str]:
+    found = signals.read(path)
+    values = frame.values_of(found)
     if not all(np.isfinite(tensor).all() for tensor in values.values()):
         yield "expected finite values"
-    if hashlib.sha256(frame.file(path.stem, values)).hexdigest() != sha256_of(path):
-        yield "it is not as it would be written; delete it and compute it again"
+    if extra := sorted(found.tensors.keys() - frame.tensors.keys() - values.keys()):
+        yield f"unknown tensors, which nothing is published with: {', '.join(extra)}"
+    metadata = signals.metadata_of(path)
+    about = json.loads(metadata[METADATA_KEY])
+    if extra := [*(metadata.keys() - {METADATA_KEY}), *unexpected_keys(about, signals.ABOUT)]:
+        yield f"unknown metadata, which nothing is published with: {', '.join(extra)}"
+    if found.name != name or found.engine != engine.SIGNALS or not frame.fits(found):
+        yield "it is of other models, or was computed otherwise; delete it and compute it again"
 
 
 def _wrong_derived(root: Path) -> Iterator[str]:

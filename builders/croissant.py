@@ -19,7 +19,8 @@ from mico_hub import repository
 from mico_hub.checkpoint import sha256_of
 from mico_hub.data import DATASETS, DatasetInfo
 from mico_hub.disclosure import reveals
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import PUBLIC_SCHEMA, FolderError
 from mico_hub.suites import SPLITS
 
 Node = dict[str, Any]

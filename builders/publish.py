@@ -5,7 +5,7 @@ says that the repository is private and one for truth; so truth and public files
 arguments are. Then come the public files, a look at what is online, and a tag for the version.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,8 @@ from huggingface_hub.errors import LocalTokenNotFoundError
 from builders.hub import Content, PublishError, Repository, Synced, patiently, sync, verify
 from mico_hub import repository as published
 from mico_hub.disclosure import hidden_splits
-from mico_hub.folder import PRIVATE, Manifest, SuiteFolder
+from mico_hub.folder import PRIVATE, SuiteFolder
+from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
 from mico_hub.repository import CARD, VERSIONS
 
@@ -38,6 +39,7 @@ class Plan:
 
     public: Mapping[str, Content]
     truth: Mapping[str, Content]  # empty where nothing is hidden, or where nobody knows it
+    folders: Sequence[SuiteFolder]  # with that truth
     tag: str
 
 
@@ -52,33 +54,37 @@ class Outcome:
     revision: str = ""
 
 
-def plan(root: Path, digests: Mapping[str, str], suites: Path) -> Plan:
-    """What would go where; all but checkpoints is held from here on.
+def plan(root: Path, fresh: Path, digests: Mapping[str, str], suites: Path) -> Plan:
+    """What would go where; all but checkpoints and signals is held from here on.
 
     Args:
-        root: The published folder.
-        digests: Its files with the SHA-256 of what was checked, as `check` gives them.
+        root: The published folder, for its checkpoints.
+        fresh: All other files, as `check` wrote them.
+        digests: The files with the SHA-256 of what was checked, as `check` gives them.
         suites: The folder with the suite folders that it was built from.
 
     Raises:
         PublishError: A file has changed since it was checked.
     """
-    manifests = published.suites_in(root)
+    manifests = published.suites_in(fresh)
     truth: dict[str, Content] = {}
+    folders = []
     for manifest in manifests:
         if not manifest.origin and hidden_splits(manifest.suite):
-            truth |= _truth_of(manifest, SuiteFolder(suites / manifest.suite.name))
+            folders.append(SuiteFolder(suites / manifest.suite.name))
+            truth |= _truth_of(manifest, folders[-1])
     if truth:
         truth[CARD] = Content(TRUTH_CARD.encode(), last=True)
     public = {}
     for path, digest in digests.items():
         if path.endswith(".safetensors"):
-            public[path] = Content(root / path, checked=digest)
+            holder = fresh if (fresh / path).is_file() else root
+            public[path] = Content(holder / path, checked=digest)
             continue
-        public[path] = Content((root / path).read_bytes(), last=True)
+        public[path] = Content((fresh / path).read_bytes(), last=True)
         if public[path].sha256() != digest:
-            raise PublishError(f"{root / path} has changed since it was checked")
-    return Plan(public, truth, published.versions(root)[-1].tag)
+            raise PublishError(f"{fresh / path} has changed since it was checked")
+    return Plan(public, truth, folders, published.versions(fresh)[-1].tag)
 
 
 def _truth_of(manifest: Manifest, folder: SuiteFolder) -> dict[str, Content]:
@@ -113,6 +119,8 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
         verify(truth, made.truth, made.truth, "main", others=True)
     public = opened(api, public_id, "dataset", private=False)
     _tag_what_is_there(public)
+    for folder in made.folders:
+        folder.mark_published(public.id)
     outcome.public_id, outcome.public = public.id, sync(public, made.public, f"Publish {made.tag}")
     head = patiently(lambda: api.repo_info(public.id, repo_type="dataset").sha, f"asking for {public.id}")
     verify(public, made.public, outcome.public.uploaded, str(head))
@@ -205,7 +213,8 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
     foreign = sorted(online.keys() - made.public.keys() - {CARD})
     if VERSIONS not in online and foreign:
         raise PublishError(listed(f"{public.id} holds something else, which would be deleted:", foreign))
-    before = published.versions_from(_text(public, VERSIONS, online).encode() or b"[]", f"{public.id}/{VERSIONS}")
+    text = _text(public, VERSIONS, online).encode()
+    before = published.versions_from(text, f"{public.id}/{VERSIONS}") if text else []
     ours = published.versions_from(made.public[VERSIONS].data(), VERSIONS)
     if before != ours[: len(before)]:
         raise PublishError(

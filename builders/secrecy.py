@@ -9,6 +9,7 @@
 """
 
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,18 +21,22 @@ import numpy.typing as npt
 import torch
 
 from builders import blind, leaks
-from builders.build import builder_rows, derived
-from builders.check import check, rows_of_suite
+from builders.build import builder_rows
+from builders.check import check
+from builders.fresh import write_fresh
 from mico_hub import checkpoint, repository, signals
-from mico_hub.commitments import Opening
 from mico_hub.data import DATASETS, BaseDataset
 from mico_hub.data.records import chosen
-from mico_hub.disclosure import Measured, Row, disclose, hidden_splits
-from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows
+from mico_hub.disclosure import Measured, disclose, hidden_splits
+from mico_hub.folder import PRIVATE, SuiteFolder
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError, read_truth
+from mico_hub.rows import Row, Truth
 from mico_hub.splits import stored_split
 from mico_hub.suites import SPLITS
 
 CHECKPOINTS = "model_*.safetensors"
+CHECKPOINT = re.compile(r".*/model_\d+\.safetensors")
 SAMPLED = 16  # records of one model a split whose signals are computed again
 
 Load = Callable[[str], BaseDataset]
@@ -59,8 +64,14 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
         FolderError: The folder cannot be published as it is (`check`), or a suite folder is missing or another one.
         DataError: A base dataset cannot be had.
     """
-    paths = check(root)
-    every = repository.suites_in(root)
+    with TemporaryDirectory() as scratch:
+        fresh = Path(scratch)
+        return _inspect(root, fresh, sorted(check(root, fresh)), suites, load)
+
+
+def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: Load) -> Findings:
+    """As `inspect`, of the files that go online: checkpoints in `root`, all others in `fresh`."""
+    every = repository.suites_in(fresh)
     manifests = [manifest for manifest in every if not manifest.origin]
     folders = {manifest.suite.name: _folder_of(manifest, suites) for manifest in manifests}
     found = Findings()
@@ -68,9 +79,9 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
     needles = leaks.surroundings(root, suites)
     for manifest in manifests:
         name, folder = manifest.suite.name, folders[manifest.suite.name]
-        rows = list(rows_of_suite(root, manifest))
-        truth = read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)
-        found.problems += [f"{name}: {problem}" for problem in _depending(root, manifest, rows, truth)]
+        rows = list(repository.each_row_of(fresh, name))
+        truth = read_truth(folder.rows_path(PRIVATE))
+        found.problems += [f"{name}: {problem}" for problem in _depending(fresh, manifest, rows, truth)]
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
         needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
         hidden = {row["model_id"]: row["membership"] for row in truth if row["split"] in hidden_splits(manifest.suite)}
@@ -79,17 +90,18 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
             raise FolderError(
                 f"{name}: expected {data.name} with digest {manifest.data_digest}, got the one with {data.digest}"
             )
-        found.problems += [f"{name}: {problem}" for problem in _other_signals(root, rows, data)]
+        found.problems += [f"{name}: {problem}" for problem in _other_signals(root, fresh, rows, data)]
         found.tried[name] = blind.attack(rows, hidden, len(data), record_features(data))
         found.problems += [
             f"{name}: without any model, members differ in: {each.feature} ({each.deviations:+.1f} standard deviations)"
             for each in found.tried[name]
             if each.leaks
         ]
-    found.problems += [f"{path}: it is other without the private parts" for path in _not_rebuilt(root, folders)]
-    held = leaks.find([root / path for path in paths], needles)
-    found.problems += [f"{path.relative_to(root)}: it holds {what}" for path, what in held]
-    size = sum((root / path).stat().st_size for path in paths)
+    found.problems += [f"{path}: it is other without the private parts" for path in _not_rebuilt(fresh, folders)]
+    online = {(root if CHECKPOINT.fullmatch(path) else fresh) / path: path for path in paths}
+    held = leaks.find(online, needles)
+    found.problems += [f"{online[path]}: it holds {what}" for path, what in held]
+    size = sum(path.stat().st_size for path in online)
     found.notes = [
         f"{len(manifests)} suites: hidden membership swapped, and rebuilt without private parts; "
         f"{len(every) - len(manifests)} of the competition's, whose truth nobody has",
@@ -117,12 +129,12 @@ def _folder_of(manifest: Manifest, suites: Path) -> SuiteFolder:
     return folder
 
 
-def swapped(truth: Sequence[Row], splits: Sequence[str]) -> list[Row]:
+def swapped(truth: Sequence[Truth], splits: Sequence[str]) -> list[Truth]:
     """The truth with members and non-members exchanged in some splits."""
-    return [{**row, "membership": 1 - row["membership"]} if row["split"] in splits else row for row in truth]
+    return [row | {"membership": 1 - row["membership"]} if row["split"] in splits else row for row in truth]
 
 
-def public_files(manifest: Manifest, rows: Sequence[Row], truth: Sequence[Row]) -> dict[str, bytes]:
+def public_files(manifest: Manifest, rows: Sequence[Row], truth: Sequence[Truth]) -> dict[str, bytes]:
     """A suite's public rows and manifest as they would be if that were its truth; checkpoints and measurements stay.
 
     Args:
@@ -134,8 +146,14 @@ def public_files(manifest: Manifest, rows: Sequence[Row], truth: Sequence[Row]) 
     made: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for public, private in zip(rows, truth, strict=True):
         split = stored_split(num_records, private["challenge"], private["membership"], private["training"])
-        values = ("checkpoint", "sha256", "num_bytes", "accuracy", "epsilon", "delta")
-        measured = Measured(**{name: public[name] for name in values})
+        measured = Measured(
+            public["checkpoint"],
+            public["sha256"],
+            public["num_bytes"],
+            public["accuracy"],
+            public["epsilon"],
+            public["delta"],
+        )
         made[public["split"]].append(disclose(manifest.suite, public["model_id"], split, measured)[0])
     with TemporaryDirectory() as scratch:
         repository.write_public(Path(scratch), manifest, made)
@@ -150,7 +168,7 @@ def _small_files(root: Path) -> dict[str, bytes]:
     }
 
 
-def _depending(root: Path, manifest: Manifest, rows: Sequence[Row], truth: Sequence[Row]) -> Iterator[str]:
+def _depending(root: Path, manifest: Manifest, rows: Sequence[Row], truth: Sequence[Truth]) -> Iterator[str]:
     """Files that hidden membership has changed."""
     hidden = hidden_splits(manifest.suite)
     shown = [split for split in SPLITS if split not in hidden]
@@ -167,8 +185,8 @@ def _unopened(folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> I
     """Commitments that what is kept does not open."""
     for split, commitment in manifest.commitments.items():
         path = folder.opening_path(split)
-        opening = Opening.from_json(path.read_bytes(), str(path))
-        truth = [row for row in read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA) if row["split"] == split]
+        opening = folder.opening(split)
+        truth = [row for row in read_truth(folder.rows_path(PRIVATE)) if row["split"] == split]
         for problem in opening.differences(truth):
             yield f"{path.name}: it is not the suite's truth: {problem}"
         for problem in opening.differences([row for row in rows if row["split"] == split]):
@@ -177,9 +195,9 @@ def _unopened(folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> I
             yield f"{path.name}: it opens {opening.commitment()}, expected {commitment}"
 
 
-def _other_signals(root: Path, rows: Sequence[Row], data: BaseDataset) -> Iterator[str]:
+def _other_signals(root: Path, fresh: Path, rows: Sequence[Row], data: BaseDataset) -> Iterator[str]:
     """Signals that are not those of the checkpoints, looked at where it takes little time: see `SAMPLED`."""
-    files = [signals.read(path) for path in repository.signal_files(root, rows[0]["suite"])]
+    files = [signals.read(path) for path in repository.signal_files(fresh, rows[0]["suite"])]
     if not files:
         return
     draw = random.SystemRandom()
@@ -194,11 +212,11 @@ def _other_signals(root: Path, rows: Sequence[Row], data: BaseDataset) -> Iterat
                 yield f"{file.name} of {split}/model_{row['model_id']} is not what its checkpoint gives"
 
 
-def _not_rebuilt(root: Path, folders: Mapping[str, SuiteFolder]) -> Iterator[str]:
+def _not_rebuilt(fresh: Path, folders: Mapping[str, SuiteFolder]) -> Iterator[str]:
     """Files that come out otherwise where suite folders have no private part; checkpoints are not copied."""
     with TemporaryDirectory() as scratch:
-        bare, again = Path(scratch) / "suites", Path(scratch) / "mico"
-        shutil.copytree(root, again, ignore=shutil.ignore_patterns(CHECKPOINTS))
+        bare, again, rebuilt = (Path(scratch) / name for name in ("suites", "mico", "fresh"))
+        shutil.copytree(fresh, again)
         for name, folder in folders.items():
             shutil.copytree(
                 folder.root, bare / name, ignore=shutil.ignore_patterns(PRIVATE, CHECKPOINTS), symlinks=True
@@ -208,11 +226,10 @@ def _not_rebuilt(root: Path, folders: Mapping[str, SuiteFolder]) -> Iterator[str
                     old.unlink()
             repository.write_signals(again, SuiteFolder(bare / name))
             repository.write_public(again, folder.manifest(), builder_rows(SuiteFolder(bare / name)))
-        for name, content in derived(again).items():
-            (again / name).write_bytes(content)
-        rebuilt = _small_files(again)
-        for path, content in _small_files(root).items():
-            if rebuilt.get(path) != content:
+        write_fresh(again, rebuilt)
+        made = _small_files(rebuilt)
+        for path, content in _small_files(fresh).items():
+            if made.get(path) != content:
                 yield path
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import datasets
 
 from mico_hub import repository
-from mico_hub.disclosure import Row
 from mico_hub.folder import SuiteFolder
+from mico_hub.rows import Row
 from mico_hub.suites import SPLITS, tracks
 
 

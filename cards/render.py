@@ -10,10 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mico_hub import repository, tables
 from mico_hub.data import DATASETS
-from mico_hub.disclosure import Row
-from mico_hub.folder import PUBLIC_SCHEMA, Manifest, each_row
+from mico_hub.manifest import Manifest
 from mico_hub.models import MODELS
-from mico_hub.original import recomputed_epsilon
+from mico_hub.parquet import each_row
+from mico_hub.rows import Row
+from mico_hub.sources.original import recomputed_epsilon
 from mico_hub.suites import SPLITS, Suite, tracks
 
 _ENVIRONMENT = Environment(
@@ -185,7 +186,7 @@ def _accuracy(root: Path, suite: Suite) -> str:
     parts = []
     for split in SPLITS:
         path = root / suite.name / repository.parquet_name(split)
-        rows: Iterable[Row] = each_row(path, PUBLIC_SCHEMA) if path.exists() else ()
+        rows: Iterable[Row] = each_row(path) if path.exists() else ()
         known = [row["accuracy"] for row in rows if row["accuracy"] is not None]
         if known:
             parts.append(f"{split} {mean(known):.3f} ({min(known):.3f} to {max(known):.3f})")

@@ -7,7 +7,17 @@ from importlib.metadata import version
 
 from mico_hub.attacks import attack
 from mico_hub.hooks import install, uninstall
-from mico_hub.loading import Challenge, load_challenge, load_data, load_manifest, load_model, load_signals, load_suite
+from mico_hub.loading import (
+    Challenge,
+    Handle,
+    load_challenge,
+    load_data,
+    load_manifest,
+    load_model,
+    load_signals,
+    load_suite,
+    open_suite,
+)
 from mico_hub.suites import SUITES, Suite, get_suite
 
 __version__ = version("mico-hub")
@@ -15,6 +25,7 @@ __version__ = version("mico-hub")
 __all__ = [
     "SUITES",
     "Challenge",
+    "Handle",
     "Suite",
     "attack",
     "get_suite",
@@ -25,6 +36,7 @@ __all__ = [
     "load_model",
     "load_signals",
     "load_suite",
+    "open_suite",
     "uninstall",
 ]
 

@@ -1,8 +1,7 @@
 """What an attack shows of a suite's epsilon, beside what is claimed: a certified bound, and estimates labelled so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,10 +18,9 @@ from mico_hub.empirical import (
     fix_rule,
     pooled_epsilon,
 )
-from mico_hub.folder import Manifest
+from mico_hub.manifest import Manifest
+from mico_hub.rows import Row
 from mico_hub.scoring import Interval
-
-Row = Mapping[str, Any]
 
 DELTA = 1e-5
 """Of the guarantee that is tested where a suite claims none."""

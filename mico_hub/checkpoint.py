@@ -14,16 +14,14 @@ from torch import nn
 
 from mico_hub import models
 from mico_hub.cache import atomic_write
-
-METADATA_KEY = "mico_hub"  # one key: safetensors writes several in an order that changes from run to run
-
+from mico_hub.format import METADATA_KEY, FormatError, known_keys, stamped
 
 MAX_HEADER = 100 << 20  # as the format has it
 _ALIGNMENT = 8  # of the tensors; the header is padded to it
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
 
 
-class CheckpointError(ValueError):
+class CheckpointError(FormatError):
     """A file that is not the checkpoint it should be."""
 
 
@@ -67,7 +65,7 @@ def _serialised(state: Mapping[str, torch.Tensor], name: str, configuration: Map
     if wrapped:
         raise ValueError(f"expected the keys of {name!r} itself, got a wrapper's: {wrapped[:3]}")
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
-    metadata = {"network": name, "configuration": dict(configuration)}
+    metadata = stamped({"network": name, "configuration": dict(configuration)})
     return to_bytes(tensors, {METADATA_KEY: json.dumps(metadata, sort_keys=True)})
 
 
@@ -88,18 +86,27 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """The network's name and configuration: {"network": str, "configuration": dict}.
 
     Raises:
-        CheckpointError: The file is no safetensors file, or no checkpoint of ours.
+        CheckpointError: The file is no safetensors file, or no checkpoint that this version reads.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata: dict[str, Any] = json.loads((file.metadata() or {})[METADATA_KEY])
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: expected a safetensors file: {error}") from error
+    return _known(metadata, str(path))
+
+
+def _known(metadata: Mapping[str, str], where: str) -> dict[str, Any]:
+    """What a checkpoint's metadata say of its network."""
+    try:
+        values = known_keys(json.loads(metadata[METADATA_KEY]), ("network", "configuration"), where)
+    except FormatError as error:
+        raise CheckpointError(str(error)) from error
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected the network's configuration under {METADATA_KEY!r}") from error
-    if set(metadata) != {"network", "configuration"}:
-        raise CheckpointError(f"{path}: expected network and configuration, got {sorted(metadata)}")
-    return metadata
+        raise CheckpointError(f"{where}: expected the network's configuration under {METADATA_KEY!r}") from error
+    if not (isinstance(values.get("network"), str) and isinstance(values.get("configuration"), dict)):
+        raise CheckpointError(f"{where}: expected a network's name and configuration, got {sorted(values)}")
+    return values
 
 
 def header_of(path: Path) -> bytes:
@@ -140,7 +147,7 @@ def check_header(path: Path, name: str) -> None:
         problems.append("its header is padded with more spaces than safetensors writes")
     if text != json.dumps(entries, separators=(",", ":"), ensure_ascii=False):
         problems.append("its header is not as safetensors writes it")
-    if entries.pop("__metadata__") != {METADATA_KEY: json.dumps(metadata, sort_keys=True)}:
+    if entries.pop("__metadata__") != {METADATA_KEY: json.dumps(stamped(metadata), sort_keys=True)}:
         problems.append("its metadata hold more than the network's configuration")
     with safe_open(path, framework="pt") as file:  # which has seen that the tensors fill the file
         got = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
@@ -168,7 +175,7 @@ def load(path: Path) -> nn.Module:
 def deserialise(weights: bytes) -> nn.Module:
     """As `load`, from what `serialise` made."""
     header: dict[str, Any] = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    return _with_weights(json.loads(header["__metadata__"][METADATA_KEY]), from_bytes(weights), "the checkpoint")
+    return _with_weights(_known(header["__metadata__"], "the checkpoint"), from_bytes(weights), "the checkpoint")
 
 
 def _with_weights(metadata: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str) -> nn.Module:

@@ -14,27 +14,28 @@ import numpy as np
 from tqdm import tqdm
 
 import mico_hub
-from mico_hub import loading, report, scorecard, submission, tables
+from mico_hub import report, scorecard, submission, tables
 from mico_hub.attacks import ATTACKS, DEFAULT, LADDER, Attack, TooFewShadowsError, find, prepare, to_predictions
 from mico_hub.attacks.base import AttackError
 from mico_hub.cache import atomic_write
-from mico_hub.checkpoint import CheckpointError
 from mico_hub.commitments import CommitmentError, Opening
 from mico_hub.data import DATASETS, DataError
 from mico_hub.findings import Result
-from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, FolderError, Manifest, read_rows
-from mico_hub.original import OriginalError
+from mico_hub.folder import PRIVATE
+from mico_hub.format import FormatError
+from mico_hub.loading import open_suite
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError, read_truth
+from mico_hub.rows import Row, as_rows
 from mico_hub.scoring import mico_score
-from mico_hub.signals import SignalError
 from mico_hub.sources import SettingError, SourceError
+from mico_hub.sources.original import OriginalError
 from mico_hub.submission import SubmissionError
 from mico_hub.suites import SPLITS, SUITES, UnknownSuiteError, tracks
 
-Row = Mapping[str, Any]
-
 EXIT_BAD_INPUT = 2
 _BAD_INPUT = (
-    *(AttackError, CheckpointError, DataError, FolderError, OriginalError, SettingError, SignalError, SourceError),
+    *(AttackError, DataError, FormatError, OriginalError, SettingError, SourceError),
     *(SubmissionError, UnknownSuiteError, OSError),
 )
 EXIT_INTERRUPTED = 130
@@ -146,8 +147,9 @@ def _attacking(options: argparse.Namespace) -> Iterator[None]:
 def _audit(options: argparse.Namespace) -> None:
     from mico_hub import audit  # dp_accounting takes a second to import
 
-    targets, train = (_rows(options.suite, options.source, split) for split in (options.split, "train"))
-    manifest = loading.load_manifest(targets[0], options.source)
+    suite = open_suite(options.suite, options.source)
+    manifest = suite.manifest
+    targets, train = (as_rows(suite.split(split)) for split in (options.split, "train"))
     truth = _truth(options, manifest, targets)
     with _attacking(options):
         found = audit.audit(
@@ -171,21 +173,15 @@ def _attacks(options: argparse.Namespace) -> None:
     sys.stdout.write(render(tables.ATTACK_COLUMNS, map(tables.attack_row, ATTACKS.values())) + "\n")
 
 
-def _rows(name: str, source: str | None, split: str) -> list[Row]:
-    suite = loading.load_suite(name, source)
-    if split not in suite:
-        raise SourceError(f"{name}: there is no split {split}, only {', '.join(suite)}")
-    return loading.rows_of(suite[split])
-
-
 def _open(options: argparse.Namespace) -> None:
     try:
         opening = Opening.from_json(options.opening.read_bytes(), str(options.opening))
     except CommitmentError as error:
         raise SourceError(str(error)) from error
     name = f"{opening.suite} {opening.split}"
-    rows = _rows(opening.suite, options.source, opening.split)
-    published = loading.load_manifest(rows[0], options.source).commitments.get(opening.split, "none")
+    suite = open_suite(opening.suite, options.source)
+    rows = as_rows(suite.split(opening.split))
+    published = suite.manifest.commitments.get(opening.split, "none")
     problems = opening.differences(rows)
     if (found := opening.commitment()) != published:
         problems.insert(0, f"it opens {found}, and the commitment that was published is {published}")
@@ -197,8 +193,9 @@ def _open(options: argparse.Namespace) -> None:
 
 
 def _fetch(options: argparse.Namespace) -> None:
-    rows = _rows(options.suite, options.source, options.split)
-    brought = loading.fetch_checkpoints(rows, options.source)
+    suite = open_suite(options.suite, options.source)
+    rows = as_rows(suite.split(options.split))
+    brought = suite.checkpoints(rows)
     bar = tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
     paths = [path for _, path in bar]
     total = sum(path.stat().st_size for path in paths)
@@ -208,9 +205,10 @@ def _fetch(options: argparse.Namespace) -> None:
 
 def _attack(options: argparse.Namespace) -> None:
     chosen = _chosen(options.attack)
-    targets = _rows(options.suite, options.source, options.split)
-    shadows = None if options.split == "train" else _rows(options.suite, options.source, "train")
-    manifest = loading.load_manifest(targets[0], options.source)
+    suite = open_suite(options.suite, options.source)
+    manifest = suite.manifest
+    targets = as_rows(suite.split(options.split))
+    shadows = None if options.split == "train" else as_rows(suite.train)
     known = all(row["membership"] is not None for row in targets)
     truth = {row["model_id"]: row["membership"] for row in targets} if known else {}
     if not known and options.html is not None:
@@ -254,8 +252,9 @@ def _score(options: argparse.Namespace) -> None:
     results: list[Result] = []
     problems: list[str] = []
     for name in names:
-        rows = _rows(name, options.source, options.split)
-        manifest = loading.load_manifest(rows[0], options.source)
+        suite = open_suite(name, options.source)
+        manifest = suite.manifest
+        rows = as_rows(suite.split(options.split))
         truth = _truth(options, manifest, rows)
         for path, label in _labels(options.predictions).items():
             try:
@@ -339,9 +338,7 @@ def _truth(options: argparse.Namespace, manifest: Manifest, rows: list[Row]) -> 
             f"{suite.name}/{PRIVATE}/rows.parquet, got no such file"
         )
     truth = {
-        row["model_id"]: row
-        for row in read_rows(path, PRIVATE_SCHEMA)
-        if (row["suite"], row["split"]) == (suite.name, options.split)
+        row["model_id"]: row for row in read_truth(path) if (row["suite"], row["split"]) == (suite.name, options.split)
     }
     strange = [
         row["model_id"]

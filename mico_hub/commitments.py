@@ -8,19 +8,18 @@ kept in `private/` until the split is revealed. Without the nonce the commitment
 
 import hashlib
 import json
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mico_hub.disclosure import Row
+from mico_hub.format import FormatError, canonical, known_keys, stamped
 
 NONCE_BYTES = 32
 
 
-class CommitmentError(ValueError):
+class CommitmentError(FormatError):
     """What should open a commitment and does not."""
 
 
@@ -31,12 +30,7 @@ class Opening:
     suite: str
     split: str
     nonce: bytes
-    models: tuple[Row, ...]  # model_id, challenge (2m,) and membership (2m,), by ascending id
-
-    @classmethod
-    def draw(cls, suite: str, split: str, truth: Sequence[Row]) -> "Opening":
-        """Of the private rows of a split, with a fresh nonce."""
-        return cls(suite, split, secrets.token_bytes(NONCE_BYTES), tuple(truth))
+    models: tuple[Mapping[str, Any], ...]  # model_id, challenge (2m,) and membership (2m,), by ascending id
 
     def canonical_truth(self) -> bytes:
         """The one form in which a truth is committed to: JSON, an object a line.
@@ -51,8 +45,8 @@ class Opening:
         return hashlib.sha256(self.nonce + self.canonical_truth()).hexdigest()
 
     def to_json(self) -> bytes:
-        """The file that is kept, and shown in the end: the nonce in hexadecimal on a first line, then the truth."""
-        return _line({"nonce": self.nonce.hex()}) + self.canonical_truth()
+        """The file that is kept, and shown in the end: format and nonce on a first line, then the truth."""
+        return _line(stamped({"nonce": self.nonce.hex()})) + self.canonical_truth()
 
     @classmethod
     def from_json(cls, text: bytes, where: str) -> "Opening":
@@ -63,22 +57,24 @@ class Opening:
         """
         try:
             first, named, *models = [json.loads(line) for line in text.splitlines()]
-            nonce = bytes.fromhex(first["nonce"])
+            nonce = bytes.fromhex(known_keys(first, ("nonce",), where)["nonce"])
             opening = cls(named["suite"], named["split"], nonce, tuple(models))
             values = [row[name] for row in models for name in ("challenge", "membership")]
             if any(
                 type(each) is not int for each in [row["model_id"] for row in models] + [x for v in values for x in v]
             ):
                 raise ValueError("it holds what is no integer")
-            if len(nonce) != NONCE_BYTES or opening.to_json() != text:
+            if len(nonce) != NONCE_BYTES or opening.canonical_truth() != text.partition(b"\n")[2]:
                 raise ValueError("it is not in the canonical form")
+        except FormatError as error:
+            raise CommitmentError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommitmentError(
                 f"{where}: expected what opens a commitment, a nonce and a truth in the canonical form: {error!r}"
             ) from error
         return opening
 
-    def _models(self) -> list[Row]:
+    def _models(self) -> list[dict[str, Any]]:
         return [
             {
                 "model_id": int(row["model_id"]),
@@ -114,5 +110,5 @@ class Opening:
         return problems
 
 
-def _line(values: Row) -> bytes:
-    return (json.dumps(values, sort_keys=True, separators=(",", ":")) + "\n").encode("ascii")
+def _line(values: Mapping[str, Any]) -> bytes:
+    return canonical(values) + b"\n"

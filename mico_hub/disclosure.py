@@ -8,16 +8,16 @@ The competition's own models follow the same rule, and their truth was never pub
 row may reveal is refused. Their challenges keep the competition's order, a random one that a public seed gives.
 """
 
+import hashlib
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mico_hub.format import canonical
+from mico_hub.rows import Row, Truth
 from mico_hub.splits import Indices, OriginalSplit, Split
 from mico_hub.suites import Suite
-
-Row = dict[str, Any]
 
 REVEALED_SPLIT = "train"
 ACCURACY_DECIMALS = 3
@@ -33,9 +33,19 @@ class Measured:
     accuracy: float | None  # over `evaluation`, in [0, 1]; None where there are no evaluation records, or not known
     epsilon: float | None  # spent, inf without DP; None: not known
     delta: float | None
+    member_loss: float | None = None  # mean loss of the m member challenges; never public, and None where not known
+
+    def digest(self, suite: str, model_id: int) -> str:
+        """SHA-256 over what tells this model from another: kept in the private part to find a model that was changed.
+
+        Over the canonical JSON of {"accuracy", "member_loss", "model_id", "sha256", "suite"}.
+        """
+        told = {"sha256": self.sha256, "accuracy": self.accuracy, "member_loss": self.member_loss}
+        finite = {key: str(value) if isinstance(value, float) else value for key, value in told.items()}
+        return hashlib.sha256(canonical({"suite": suite, "model_id": model_id, **finite})).hexdigest()
 
 
-def disclose(suite: Suite, model_id: int, split: Split, measured: Measured) -> tuple[Row, Row]:
+def disclose(suite: Suite, model_id: int, split: Split, measured: Measured) -> tuple[Row, Truth]:
     """Turns a model's split into its public and its private row.
 
     Args:
@@ -122,7 +132,7 @@ def _public_row(
     }
 
 
-def truth(suite: Suite, model_id: int, split: Split) -> Row:
+def truth(suite: Suite, model_id: int, split: Split) -> Truth:
     """The private row: everything about a model's split, for `private/` alone."""
     return {
         "suite": suite.name,

@@ -1,8 +1,13 @@
-"""From a row of the dataset to a model, and to the records it is challenged with."""
+"""From a suite's name to its rows, and from a row to a model and to the records that it is challenged with.
+
+`open_suite` finds out once where a suite is, and gives a handle to all of it; the functions beside it are short for
+one thing of a handle.
+"""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache, cached_property
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,9 +15,11 @@ import datasets
 import numpy as np
 
 from mico_hub import sources
-from mico_hub.folder import Manifest
+from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
+from mico_hub.rows import Row, as_row, as_rows, name_of
 from mico_hub.sources import Place, SourceError
+from mico_hub.suites import SPLITS
 
 if TYPE_CHECKING:
     import torch
@@ -20,8 +27,6 @@ if TYPE_CHECKING:
 
     from mico_hub.data import BaseDataset, Inputs
     from mico_hub.signals import Signals
-
-Row = Mapping[str, Any]
 
 logger = logging.getLogger("mico_hub")
 
@@ -34,128 +39,337 @@ class Challenge(NamedTuple):
     records: "torch.Tensor"  # (2m,) int64, indices into the base dataset
 
 
+class Handle:
+    """A suite where it is, made by `open_suite`: rows, models, challenges and signals come when they are used."""
+
+    def __init__(self, name: str, places: Sequence[Place], revision: str | None = None) -> None:
+        """Of places that have the suite, best first.
+
+        Args:
+            name: The suite.
+            places: The first has rows and manifest; the others are asked for checkpoints that it lacks.
+            revision: Of the first place, which must have revisions.
+        """
+        self.name = name
+        self.place = places[0].at(revision) if revision else places[0]
+        self._places = [self.place, *places[1:]]
+
+    def __repr__(self) -> str:
+        return f"<{self.name} from {self.place}>"
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """Recipe, noise multiplier, digest of the base dataset, commitments.
+
+        Raises:
+            SourceError: No place has it; the message lists the places tried.
+            FormatError: It is none, or of a newer format.
+        """
+        tried = []
+        for place in self._places:
+            try:
+                return place.manifest(self.name)
+            except OSError as error:
+                tried.append(f"{place}: {error}")
+        raise SourceError(f"{self.name}: no manifest of the suite. Tried: {'; '.join(tried)}")
+
+    @cached_property
+    def rows(self) -> datasets.DatasetDict:
+        """Split -> Dataset, one row for each model.
+
+        Raises:
+            SourceError: The suite is not there after all; the message lists the places tried.
+        """
+        path, revision = sources.dataset_at(self.place, self.name)
+        loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
+        return loaded
+
+    def split(self, split: str) -> datasets.Dataset:
+        """The rows of train, dev or final.
+
+        Raises:
+            SourceError: The suite has no such split.
+        """
+        if split not in self.rows:
+            raise SourceError(f"{self.name}: there is no split {split}, only {', '.join(self.rows)}")
+        return self.rows[split]
+
+    @property
+    def train(self) -> datasets.Dataset:
+        """The rows of the models whose membership is public."""
+        return self.split("train")
+
+    @property
+    def dev(self) -> datasets.Dataset:
+        """The rows of the models that a live board ranks."""
+        return self.split("dev")
+
+    @property
+    def final(self) -> datasets.Dataset:
+        """The rows of the models that the final ranking is of."""
+        return self.split("final")
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 in hexadecimal over which models these are, and their challenges, for predictions to carry.
+
+        It does not change when hidden membership is revealed. Over a line with the suite's name, then
+        `SPLIT/model_N SHA256 RECORD,RECORD,...` for each model by id; of the competition's models, whose files differ
+        by where they are from, `-` stands for the SHA-256.
+        """
+        hasher = sha256(f"{self.name}\n".encode())
+        for split in SPLITS:
+            for row in as_rows(self.rows[split]) if split in self.rows else ():
+                checkpoint = "-" if self.manifest.origin else row["sha256"]
+                records = ",".join(map(str, row["challenge"].tolist()))
+                hasher.update(f"{split}/model_{row['model_id']} {checkpoint} {records}\n".encode())
+        return hasher.hexdigest()
+
+    def model(self, row: Any) -> "nn.Module":
+        """The trained network of a row, on the CPU, in eval mode.
+
+        Raises:
+            SourceError: No place has a file with the row's sha256; the message lists the places tried.
+            CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
+        """
+        from mico_hub import checkpoint
+
+        return checkpoint.load(self.checkpoint(row))
+
+    def checkpoint(self, row: Any) -> Path:
+        """The local safetensors file of a row's checkpoint: downloaded, converted and cached where that is needed.
+
+        Raises:
+            SourceError: No place has a file with the row's sha256; the message lists the places tried.
+            CheckpointError: A checkpoint of the competition holds anything but the network's tensors.
+        """
+        row = self._own(row)
+        tried = []
+        for place in _having(row, self._places):
+            try:
+                return place.checkpoint(row)
+            except (OSError, SourceError) as error:
+                tried.append(f"{place}: {error}")
+        known = f" with sha256 {row['sha256']}" if row["sha256"] else " (name the source that the row was loaded from)"
+        raise SourceError(
+            f"{name_of(row)}: expected {row['checkpoint']}{known}. Tried: {'; '.join(tried) or 'no source has it'}"
+        )
+
+    def checkpoints(self, rows: Any) -> Iterator[tuple[Row, Path]]:
+        """The checkpoints of many rows, brought here several at once; those that are here stay as they are.
+
+        Yields:
+            Each row with its local safetensors file, as they come.
+
+        Raises:
+            SourceError: Some could not be had, though all were tried; the message lists them.
+        """
+        wanted = [self._own(row) for row in as_rows(rows)]
+        missing, tried = list(wanted), dict[str, list[str]]()
+        for place in _having(wanted[0], self._places) if wanted else ():
+            failed = []
+            for row, result in place.checkpoints(missing):
+                if isinstance(result, Exception):
+                    failed.append(row)
+                    tried.setdefault(name_of(row), []).append(f"{result}")
+                else:
+                    yield row, result
+            missing = failed
+            if not missing:
+                return
+        if missing:
+            lines = [f"{name_of(row)}: {'; '.join(tried.get(name_of(row), ['no source has it']))}" for row in missing]
+            raise SourceError(listed(f"{len(missing)} of {len(wanted)} checkpoints failed", lines))
+
+    def _own(self, row: Any) -> Row:
+        found = as_row(row)
+        if found["suite"] != self.name:
+            raise ValueError(f"expected a row of {self.name}, got one of {found['suite']}")
+        return found
+
+    def challenge(self, row: Any, data: str | Path | None = None) -> Challenge:
+        """The records that a row's model is challenged with.
+
+        Args:
+            row: A row of the suite.
+            data: Folder of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
+
+        Raises:
+            DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
+        """
+        import torch
+
+        base, records = self.data(data), self._own(row)["challenge"].astype(np.int64)
+        indices = torch.from_numpy(records)
+        return Challenge(base.inputs(records), base.labels[indices], indices)
+
+    def data(self, folder: str | Path | None = None) -> "BaseDataset":
+        """The base dataset, checked against the digest that the suite was trained with.
+
+        Args:
+            folder: Of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
+
+        Raises:
+            DataError: It cannot be had, or differs.
+        """
+        from mico_hub.data import load_base
+
+        base = load_base(self.manifest.suite.dataset, None if folder is None else Path(folder))
+        require_data_of(self.manifest, base)
+        return base
+
+    def signals(self, name: str) -> "Signals":
+        """A published signal of the suite, mapped into memory.
+
+        Args:
+            name: Such as `margin`; see `mico_hub.signals`.
+
+        Raises:
+            SignalError: There is no such signal where the suite is.
+        """
+        from mico_hub import signals
+
+        if not signals.is_signal(name):
+            raise signals.SignalError(f"unknown signal {name!r}; there are: {signals.THERE_ARE}")
+        if (found := self._signals_in(self.place, name)) is None:
+            raise signals.SignalError(
+                f"{self.place} has no signal {name} of {self.name}; upload_scripts/compute_signals.py computes it from "
+                f"the models"
+            )
+        return found
+
+    def find_signals(self, row: Row, name: str) -> "Signals | None":
+        """As `signals`, from the places that a row can be of; None where none has them."""
+        for place in _having(row, self._places):
+            if (found := self._signals_in(place, name)) is not None:
+                return found
+        return None
+
+    def _signals_in(self, place: Place, name: str) -> "Signals | None":
+        from mico_hub import signals
+
+        path = place.signals(self.name, name)
+        return None if path is None else signals.read(path)
+
+
+def open_suite(name: str, source: str | Path | None = None, revision: str | None = None) -> Handle:
+    """A handle to a suite: where it is, and at which revision, is found out here and stays.
+
+    Args:
+        name: A suite, such as `cifar10_hi`.
+        source: A folder, `org/name[@revision]`, or an archive of the competition; None: wherever `mico` resolves.
+        revision: Of a repository on the Hub, instead of `@revision`.
+
+    Raises:
+        KeyError: No such suite; the message has the nearest names.
+        SourceError: The suite is known, but is to be had nowhere.
+        ValueError: The source is none, or has no revisions.
+    """
+    if source is not None:
+        return Handle(name, [sources.named(source, name, again=True)], revision)
+    first = sources.resolve(name, again=True)
+    return Handle(name, [first, *list(sources.candidates(name))[1:]], revision)
+
+
+def handle_of(row: Any, source: str | Path | None = None) -> Handle:
+    """A handle to the suite of a row, from where it was found before in this process.
+
+    Raises:
+        SourceError: No source has it.
+    """
+    found = as_row(row)
+    name = found["suite"]
+    if source is not None:
+        return Handle(name, [sources.named(source, name)])
+    places = list(_having(found, sources.candidates(name)))
+    if not places:
+        raise SourceError(f"{name_of(found)}: no source has it; name the one that the row was loaded from")
+    return Handle(name, places)
+
+
+def _having(row: Row, places: Iterable[Place]) -> Iterator[Place]:
+    """The places that a row can be of."""
+    for place in places:
+        if place.recognises(row["checkpoint"]):
+            yield place
+            if row["sha256"] is None:
+                return  # nothing could tell whether another place has the same model
+
+
 def load_suite(name: str, source: str | Path | None = None) -> datasets.DatasetDict:
     """A suite's rows: split -> Dataset, one row per model.
 
     Args:
         name: A suite, such as `cifar10_hi`.
-        source: A folder, `org/name[@revision]`, or an archive of the competition; None: wherever `mico` resolves.
+        source: As for `open_suite`.
 
     Raises:
         KeyError: No such suite; the message has the nearest names.
         SourceError: The suite is known, but is to be had nowhere.
     """
-    path, revision = sources.dataset(name) if source is None else sources.named(source, name).dataset(name)
-    loaded: datasets.DatasetDict = datasets.load_dataset(path, name, revision=revision)
-    return loaded
+    return open_suite(name, source).rows
 
 
-_LISTS = ["challenge", "membership", "training"]
-
-
-def rows_of(rows: Iterable[Row]) -> list[Row]:
-    """The rows; of a `Dataset`, lists become arrays: a full suite has millions of indices."""
-    if isinstance(rows, datasets.Dataset) and set(_LISTS) <= set(rows.column_names):
-        rows = rows.with_format("numpy", columns=_LISTS, output_all_columns=True)
-    return list(rows)
-
-
-def load_model(row: Row, source: str | Path | None = None) -> "nn.Module":
-    """The trained network of a row, on the CPU, in eval mode.
+def load_model(row: Any, source: str | Path | None = None) -> "nn.Module":
+    """The trained network of a row, on the CPU, in eval mode: `Handle.model`.
 
     Args:
-        row: A row of a suite.
-        source: As for `load_suite`; None: wherever `mico` resolves for that suite.
+        row: A row of a suite, as a dataset in any format gives it.
+        source: As for `open_suite`; None: wherever `mico` resolves for that suite.
 
     Raises:
         SourceError: No source has a file with the row's sha256; the message lists the places tried.
         CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
     """
-    from mico_hub import checkpoint
-
-    return checkpoint.load(fetch_checkpoint(row, source))
+    return handle_of(row, source).model(row)
 
 
-def fetch_checkpoint(row: Row, source: str | Path | None = None) -> Path:
-    """The local safetensors file of a row's checkpoint: downloaded, converted and cached where that is needed.
-
-    Raises:
-        SourceError: No source has a file with the row's sha256; the message lists the places tried.
-        CheckpointError: A checkpoint of the competition holds anything but the network's tensors.
-    """
-    tried = []
-    for place in _places(row, source):
-        try:
-            return place.checkpoint(row)
-        except (OSError, SourceError) as error:
-            tried.append(f"{place}: {error}")
-    known = f" with sha256 {row['sha256']}" if row["sha256"] else " (name the source that the row was loaded from)"
-    raise SourceError(
-        f"{_name(row)}: expected {row['checkpoint']}{known}. Tried: {'; '.join(tried) or 'no source has the suite'}"
-    )
-
-
-def fetch_checkpoints(rows: Sequence[Row], source: str | Path | None = None) -> Iterator[tuple[Row, Path]]:
-    """The checkpoints of rows of one suite, brought here several at once; those that are here stay as they are.
+def load_challenge(row: Any, source: str | Path | None = None, data: str | Path | None = None) -> Challenge:
+    """The records that a row's model is challenged with: `Handle.challenge`.
 
     Args:
-        rows: Rows of one suite.
-        source: As for `load_model`.
-
-    Yields:
-        Each row with its local safetensors file, as they come.
-
-    Raises:
-        SourceError: Some could not be had, though all were tried; the message lists them.
-    """
-    missing, tried = list(rows), dict[str, list[str]]()
-    for place in _places(rows[0], source) if rows else ():
-        failed = []
-        for row, result in place.checkpoints(missing):
-            if isinstance(result, Exception):
-                failed.append(row)
-                tried.setdefault(_name(row), []).append(f"{result}")
-            else:
-                yield row, result
-        missing = failed
-        if not missing:
-            return
-    if missing:
-        lines = [f"{_name(row)}: {'; '.join(tried.get(_name(row), ['no source has the suite']))}" for row in missing]
-        raise SourceError(listed(f"{len(missing)} of {len(rows)} checkpoints failed", lines))
-
-
-def load_challenge(row: Row, source: str | Path | None = None, data: str | Path | None = None) -> Challenge:
-    """The records that a row's model is challenged with.
-
-    Args:
-        row: A row of a suite.
+        row: A row of a suite, as a dataset in any format gives it.
         source: Where the suite is, as for `load_model`.
         data: Folder of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
 
     Raises:
         DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
     """
-    import torch
-
-    base = load_data(row, source, data)
-    records = np.asarray(row["challenge"], dtype=np.int64)
-    indices = torch.from_numpy(records)
-    return Challenge(base.inputs(records), base.labels[indices], indices)
+    return handle_of(row, source).challenge(row, data)
 
 
-def load_data(row: Row, source: str | Path | None = None, data: str | Path | None = None) -> "BaseDataset":
-    """The base dataset of a row's suite, checked against the digest that the suite was trained with.
+def load_data(row: Any, source: str | Path | None = None, data: str | Path | None = None) -> "BaseDataset":
+    """The base dataset of a row's suite, checked against the digest that it was trained with: `Handle.data`.
 
     Raises:
         DataError: It cannot be had, or differs.
     """
-    from mico_hub.data import load_base
+    return handle_of(row, source).data(data)
 
-    manifest = load_manifest(row, source)
-    base = load_base(manifest.suite.dataset, None if data is None else Path(data))
-    require_data_of(manifest, base)
-    return base
+
+def load_manifest(row: Any, source: str | Path | None = None) -> Manifest:
+    """The recipe, noise multiplier and data digest of a row's suite: `Handle.manifest`.
+
+    Raises:
+        SourceError: No source has it; the message lists the places tried.
+    """
+    return handle_of(row, source).manifest
+
+
+def load_signals(name: str, signal: str, source: str | Path | None = None) -> "Signals":
+    """A published signal of a suite, mapped into memory: `Handle.signals`.
+
+    Args:
+        name: A suite, such as `cifar10_hi`.
+        signal: Such as `margin`; see `mico_hub.signals`.
+        source: As for `open_suite`.
+
+    Raises:
+        KeyError: No such suite.
+        SourceError: The suite is to be had nowhere.
+        SignalError: There is no such signal where the suite is.
+    """
+    return open_suite(name, source).signals(signal)
 
 
 def require_data_of(manifest: Manifest, base: "BaseDataset") -> None:
@@ -181,73 +395,3 @@ def require_data_of(manifest: Manifest, base: "BaseDataset") -> None:
 @cache
 def _warn_once(message: str) -> None:
     logger.warning(message)
-
-
-def load_signals(name: str, signal: str, source: str | Path | None = None) -> "Signals":
-    """A published signal of a suite, mapped into memory.
-
-    Args:
-        name: A suite, such as `cifar10_hi`.
-        signal: Such as `margin`; see `mico_hub.signals`.
-        source: As for `load_suite`.
-
-    Raises:
-        KeyError: No such suite.
-        SourceError: The suite is to be had nowhere.
-        SignalError: There is no such signal where the suite is.
-    """
-    from mico_hub import signals
-
-    if not signals.is_signal(signal):
-        raise signals.SignalError(f"unknown signal {signal!r}; there are: {signals.THERE_ARE}")
-    place = sources.resolve(name) if source is None else sources.named(source, name)
-    if (found := _signals_in(place, name, signal)) is None:
-        raise signals.SignalError(
-            f"{place} has no signal {signal} of {name}; upload_scripts/compute_signals.py computes it from the models"
-        )
-    return found
-
-
-def find_signals(row: Row, signal: str, source: str | Path | None = None) -> "Signals | None":
-    """As `load_signals`, of the suite and from where a row is; None where there are none."""
-    for place in _places(row, source):
-        if (found := _signals_in(place, row["suite"], signal)) is not None:
-            return found
-    return None
-
-
-def _signals_in(place: Place, name: str, signal: str) -> "Signals | None":
-    from mico_hub import signals
-
-    path = place.signals(name, signal)
-    return None if path is None else signals.read(path)
-
-
-def load_manifest(row: Row, source: str | Path | None = None) -> Manifest:
-    """The recipe, noise multiplier and data digest of a row's suite.
-
-    Raises:
-        SourceError: No source has it; the message lists the places tried.
-    """
-    tried = []
-    for place in _places(row, source):
-        try:
-            return place.manifest(row["suite"])
-        except OSError as error:
-            tried.append(f"{place}: {error}")
-    raise SourceError(f"{_name(row)}: no manifest of the suite. Tried: {'; '.join(tried) or 'no source has it'}")
-
-
-def _places(row: Row, source: str | Path | None) -> Iterator[Place]:
-    if source is not None:
-        yield sources.named(source, row["suite"])
-        return
-    for place in sources.candidates(row["suite"]):
-        if place.recognises(row["checkpoint"]):
-            yield place
-            if row["sha256"] is None:
-                return  # nothing could tell whether another place has the same model
-
-
-def _name(row: Row) -> str:
-    return f"{row['suite']}/{row['split']}/model_{row['model_id']}"

@@ -16,7 +16,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -26,10 +26,13 @@ from datasets.info import DatasetInfosDict
 from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
+from mico_hub import signals
 from mico_hub.cache import atomic_path, atomic_write
-from mico_hub.checkpoint import sha256_of
-from mico_hub.disclosure import Row
-from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, SIGNALS, FolderError, Manifest, SuiteFolder, read_rows, write_rows
+from mico_hub.folder import PUBLIC, SIGNALS, SuiteFolder
+from mico_hub.format import FormatError, known_keys, stamped
+from mico_hub.manifest import Manifest, logical_content
+from mico_hub.parquet import PUBLIC_SCHEMA, FolderError, digest_of_rows, each_row, read_rows, write_rows
+from mico_hub.rows import Row
 from mico_hub.suites import SPLITS, SUITES
 
 NAME = "mico"  # of the dataset, and of a folder that `load_dataset` finds by it
@@ -64,7 +67,7 @@ def read_manifest(root: Path, name: str) -> Manifest:
     """The manifest of a suite in a published folder.
 
     Raises:
-        FolderError: It is not there or not one.
+        FormatError: It is not there, not one, or of a newer format.
     """
     path = root / name / MANIFEST
     try:
@@ -105,12 +108,28 @@ def signal_files(root: Path, name: str) -> list[Path]:
     return sorted((root / name / SIGNALS).glob("*.safetensors"))
 
 
+def parquet_files(root: Path, name: str) -> list[Path]:
+    """A suite's Parquet files that are there, in the order of the splits."""
+    paths = [root / name / parquet_name(split) for split in SPLITS]
+    return [path for path in paths if path.exists()]
+
+
+def each_row_of(root: Path, name: str) -> Iterator[Row]:
+    """The rows of a suite, by id; a few are held at a time.
+
+    Raises:
+        FolderError: A Parquet file is not what it should be.
+    """
+    for path in parquet_files(root, name):
+        yield from each_row(path)
+
+
 def write_public(root: Path, manifest: Manifest, rows: Mapping[str, Sequence[Row]]) -> None:
     """Writes a suite's rows and, last, its manifest; checkpoints are none of its business."""
     target = root / manifest.suite.name
     for split in SPLITS:
         if rows.get(split):
-            write_rows(rows[split], PUBLIC_SCHEMA, target / parquet_name(split))
+            write_rows(rows[split], target / parquet_name(split))
     atomic_write(target / MANIFEST, manifest.to_json())
 
 
@@ -122,16 +141,24 @@ def public_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
     """
     if not folder.complete():
         raise FolderError(f"{folder.root}: the suite is not complete; train it first")
-    rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
+    rows = read_rows(folder.rows_path(PUBLIC))
     return {split: [row for row in rows if row["split"] == split] for split in SPLITS}
 
 
 def content_digest(root: Path, name: str) -> str:
-    """SHA-256 over a suite's manifest, its Parquet files, which hold the checkpoints' own, and its signals."""
-    digest = hashlib.sha256()
-    for path in [root / name / MANIFEST, *sorted((root / name).glob("*.parquet")), *signal_files(root, name)]:
-        digest.update(path.name.encode() + b"\0" + bytes.fromhex(sha256_of(path)))
-    return digest.hexdigest()
+    """SHA-256 over what a suite says, and not over the bytes of its files, which differ by who wrote them.
+
+    Over a line for each part, `NAME SHA256`: the manifest, the rows of each split, which hold the checkpoints' own
+    digests, and each signal. docs/format.md says what each part's digest is over.
+    """
+    manifest = root / name / MANIFEST
+    parts = {"manifest": hashlib.sha256(logical_content(manifest.read_bytes(), str(manifest))).hexdigest()}
+    for path in parquet_files(root, name):
+        parts[f"rows {path.name.partition('-')[0]}"] = digest_of_rows(each_row(path))
+    for path in signal_files(root, name):
+        parts[f"signal {path.stem}"] = signals.digest(path)
+    lines = "".join(f"{part} {digest}\n" for part, digest in parts.items())
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,18 +193,23 @@ def versions_from(text: bytes, where: str) -> list[Version]:
         FolderError: It is no list of versions, numbered from 1.
     """
     try:
-        listed = json.loads(text)
+        listed = known_keys(json.loads(text), _VERSION_KEYS, where).get("versions")
         if not isinstance(listed, list):
-            raise TypeError(f"it is a {type(listed).__name__}")
-        found = [Version(**values) for values in listed]
+            raise TypeError(f"the versions are a {type(listed).__name__}")
+        found = [Version(values["number"], values["suites"]) for values in listed]
         if [version.number for version in found] != list(range(1, len(found) + 1)):
             raise ValueError("they are not numbered 1, 2, ...")
         held = [pair for version in found for pair in version.suites.items()]
         if not all(re.fullmatch(r"\w{1,40}", name) and re.fullmatch(r"[0-9a-f]{64}", digest) for name, digest in held):
             raise ValueError("expected names of suites and their digests")
-    except (ValueError, TypeError, AttributeError) as error:
+    except FormatError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise FolderError(f"{where}: expected a list of versions: {error!r}") from error
     return found
+
+
+_VERSION_KEYS = ("versions",)
 
 
 def add_version(root: Path) -> None:
@@ -190,7 +222,8 @@ def add_version(root: Path) -> None:
 
 def versions_json(listed: Sequence[Version]) -> bytes:
     """The one form of `versions.json`."""
-    return (json.dumps([asdict(version) for version in listed], indent=1, sort_keys=True) + "\n").encode()
+    values = stamped({"versions": [asdict(version) for version in listed]})
+    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
 def header(root: Path) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from mico_hub import models
 from mico_hub.data import BaseDataset
@@ -29,7 +30,7 @@ CPU_MICROBATCH = 16
 
 
 class DeviceError(ValueError):
-    """A device that a suite cannot be trained on."""
+    """A suite that cannot be trained on a device, or not by this version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,14 @@ class Runtime:
         """Sees to it that the suite can be trained on the device.
 
         Raises:
-            DeviceError: It has dropout, and the device cannot draw that from a whole key.
+            DeviceError: It has dropout, and the device cannot draw that from a whole key; or its recipe is none that
+                this version trains.
         """
+        if (suite.design, suite.precision) != ("exact", "float32"):
+            raise DeviceError(
+                f"{suite.name}: this version trains suites with design exact and precision float32, got {suite.design} "
+                f"and {suite.precision}"
+            )
         kind = torch.device(self.device).type
         if kind not in ("cpu", "cuda") and any(isinstance(part, nn.Dropout) for part in _outline(suite).modules()):
             raise DeviceError(f"{suite.name} has dropout, which {kind} cannot draw from a 128-bit key: use cuda or cpu")
@@ -201,19 +208,36 @@ def make_optimiser(
     return made, torch.optim.lr_scheduler.StepLR(made, optimiser.decay_epochs, optimiser.decay)
 
 
-@torch.no_grad()
 def accuracy(network: nn.Module, data: BaseDataset, records: Indices, device: str = "cpu") -> float | None:
     """Share of the records that the network classifies rightly; None for no records."""
     if len(records) == 0:
         return None
+    right = sum(
+        int((logits.argmax(dim=1) == labels).sum()) for logits, labels in _outputs(network, data, records, device)
+    )
+    return right / len(records)
+
+
+def mean_loss(network: nn.Module, data: BaseDataset, records: Indices, device: str = "cpu") -> float:
+    """Mean cross-entropy of some records, one at least."""
+    total = sum(
+        float(functional.cross_entropy(logits.double(), labels, reduction="sum"))
+        for logits, labels in _outputs(network, data, records, device)
+    )
+    return total / len(records)
+
+
+@torch.no_grad()
+def _outputs(
+    network: nn.Module, data: BaseDataset, records: Indices, device: str
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits (B, classes) and labels (B,), a batch at a time."""
     network = network.to(device).eval()
     held: Records = on_device(data, device)
-    right = 0
     with exact_arithmetic(device):
         for start in range(0, len(records), EVALUATION_BATCH):
             inputs, labels = held.take(torch.tensor(records[start : start + EVALUATION_BATCH], device=device))
-            right += int((models.logits(network, inputs).argmax(dim=1) == labels).sum())
-    return right / len(records)
+            yield models.logits(network, inputs), labels
 
 
 @contextmanager

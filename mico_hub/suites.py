@@ -18,13 +18,16 @@ SPLITS = ("train", "dev", "final")
 
 Order = Literal["sequential", "shuffled", "poisson"]
 Disclosure = Literal["challenge", "training"]
+Design = Literal["exact", "coins"]
+Precision = Literal["float32", "bfloat16"]
+OptimiserName = Literal["sgd", "adam", "adamw"]
 
 
 @dataclass(frozen=True, slots=True)
 class Optimiser:
     """An optimiser and its schedule: the learning rate is multiplied by `decay` after every `decay_epochs` epochs."""
 
-    name: Literal["sgd", "adam", "adamw"]
+    name: OptimiserName
     learning_rate: float
     decay: float = 1.0
     decay_epochs: int = 1
@@ -55,6 +58,8 @@ class Suite:
     max_grad_norm: float | None = None  # L2 norm that the batch's mean gradient is clipped to; None: not clipped
     disclosure: Disclosure = "challenge"  # what dev and final reveal: the challenge, or the training records too
     models: tuple[int, int, int] = (100, 50, 50)  # in train, dev and final
+    design: Design = "exact"  # how members are drawn: exactly m of the 2m challenge records, or each by a fair coin
+    precision: Precision = "float32"  # of the operands of products; sums, noise and weights are always float32
 
     @property
     def private(self) -> bool:

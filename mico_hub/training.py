@@ -2,21 +2,25 @@
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from mico_hub import accounting, checkpoint, models, splits
+from mico_hub import accounting, checkpoint, engine, models, splits
+from mico_hub.consistency import checkpoint_path
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.disclosure import Measured, disclose, truth
-from mico_hub.folder import FolderError, Manifest, SuiteFolder, checkpoint_path
+from mico_hub.folder import SuiteFolder
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError
 from mico_hub.randomness import Keys, draws_on
+from mico_hub.rows import Truth
 from mico_hub.sgd import Assignment, Runtime
 from mico_hub.suites import Suite
-from mico_hub.workers import Common, Finished, ThisProcess, TrainingJob, Workers, installed
+from mico_hub.workers import Common, Finished, ThisProcess, TrainingJob, Workers
 
 
 def train_suite(
@@ -33,7 +37,8 @@ def train_suite(
     """Trains what is missing of a suite, with a bar, and writes its folder.
 
     Splits, keys and noise multiplier are fixed on the first run. A run that is interrupted loses only the models it
-    was at; the next one trains those with their own keys again. A complete suite is left alone.
+    was at; the next one trains those with their own keys again. A complete suite is left alone; with more models than
+    it has it grows, until it was published.
 
     Args:
         suite: The recipe, with the number of models wanted.
@@ -47,7 +52,7 @@ def train_suite(
 
     Raises:
         FolderError: The folder holds another suite, or the same one begun with other data, weights to start from,
-            versions or kind of device; or another run is at work in it.
+            engine, versions or kind of device, or it cannot grow so; or another run is at work in it.
         DataError: The base dataset cannot be had.
         DeviceError: See `Runtime.check`.
         WorkerError: A worker failed.
@@ -58,9 +63,11 @@ def train_suite(
     folder = SuiteFolder(root)
     data = data or load_base(suite.dataset)
     with folder.locked():
-        if folder.exists():
-            _require_same(folder, suite, data)
-        if not folder.complete():
+        begun = folder.manifest() if folder.exists() else None
+        if begun is not None:
+            _require_same(begun, suite, data, root)
+            folder.settle()
+        if begun is None or begun.suite != suite or not folder.complete():
             common = Common(data, models.load_start(suite.model, pretrained))
             manifest = _begin(folder, suite, common, runtime)
             epsilon = _spent(folder, manifest)
@@ -81,75 +88,105 @@ def train_suite(
     return folder
 
 
-def _require_same(folder: SuiteFolder, suite: Suite, data: BaseDataset) -> None:
-    begun = folder.manifest()
+def _require_same(begun: Manifest, suite: Suite, data: BaseDataset, root: Path) -> None:
     wrong = []
-    if begun.suite != suite:
+    if begun.suite.with_models(*suite.models) != suite:
         wrong.append(f"expected the recipe {suite}, got {begun.suite}")
     if begun.data_digest != data.digest:
         wrong.append(f"expected data with digest {begun.data_digest}, got {data.digest}")
     if wrong:
-        raise FolderError("\n".join([f"{folder.root} holds another suite; name another folder", *wrong]))
+        raise FolderError("\n".join([f"{root} holds another suite; name another folder", *wrong]))
+
+
+def _grow(folder: SuiteFolder, suite: Suite, data: BaseDataset) -> None:
+    """Draws what a suite that was begun with fewer models needs for the others."""
+    begun = folder.manifest().suite
+    ids = range(sum(begun.models))
+    has, asked = ("/".join(map(str, each.models)) for each in (begun, suite))
+    keeps = sum(suite.models) > len(ids) and all(suite.split_of(i) == begun.split_of(i) for i in ids)
+    if not keeps:
+        raise FolderError(
+            f"{folder.root} has {has} models, and {asked} were asked for: a suite may only grow so that every model "
+            f"keeps its id, which final can (2/1/1 to 2/1/5) and no split before it; name another folder"
+        )
+    if repository := folder.published():
+        raise FolderError(
+            f"{folder.root} has {has} models, and {asked} were asked for: it was published in {repository}, and its "
+            f"truth was committed to there; name another folder"
+        )
+    drawn = _drawn(suite, data, range(len(ids), sum(suite.models)))
+    folder.grow(suite, drawn, [Keys.draw() for _ in drawn])
+
+
+def _drawn(suite: Suite, data: BaseDataset, model_ids: Iterable[int]) -> list[Truth]:
+    """A fresh split for each model."""
+    return [truth(suite, model_id, splits.draw(len(data), suite.n, suite.m)) for model_id in model_ids]
 
 
 def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) -> Manifest:
-    data = common.data
-    manifest = Manifest(
+    data, code = common.data, engine.code()
+    now = Manifest(
         suite=suite,
         noise_multiplier=None,
         data_digest=data.digest,
         data_official=data.official,
         data_note=data.note,
-        versions=installed(),
+        versions=engine.versions(),
+        engine=engine.TRAINING,
+        commit=code.commit,
+        clean=code.clean,
         start_digest=common.start_digest,
         randomness=draws_on(runtime.device),
     )
-    if folder.exists():
-        begun = folder.manifest()
-        if wrong := _mixed(begun, manifest):
-            raise FolderError(
-                "\n".join(
-                    [
-                        f"{folder.root} was begun otherwise, and its models must be of one kind: go on as it was "
-                        f"begun, or begin in another folder",
-                        *wrong,
-                    ]
-                )
+    if not folder.exists():
+        drawn = _drawn(suite, data, range(sum(suite.models)))
+        begun = replace(now, noise_multiplier=accounting.calibrate(suite))
+        folder.begin(begun, drawn, [Keys.draw() for _ in drawn])
+    elif wrong := _mixed(folder.manifest(), now):
+        raise FolderError(
+            "\n".join(
+                [
+                    f"{folder.root} was begun otherwise, and its models must be of one kind:",
+                    *wrong,
+                    "Or begin in another folder.",
+                ]
             )
-        return begun
-    manifest = replace(manifest, noise_multiplier=accounting.calibrate(suite))
-    drawn = (splits.draw(len(data), suite.n, suite.m) for _ in range(sum(suite.models)))
-    rows = [truth(suite, model_id, split) for model_id, split in enumerate(drawn)]
-    folder.begin(manifest, rows, [Keys.draw() for _ in rows])
+        )
+    elif folder.manifest().suite != suite:
+        _grow(folder, suite, data)
     return folder.manifest()
 
 
 def _mixed(begun: Manifest, now: Manifest) -> list[str]:
-    """What of a suite that was begun would be different in the models that it lacks."""
+    """What of a suite that was begun would be different in the models that it lacks, a line each with how to go on."""
+    before, here = (engine.deciding(each.suite, each.engine, each.versions) for each in (begun, now))
+    of_code = f"mico-hub {begun.versions.get('mico-hub')}" + (f", commit {begun.commit}" if begun.commit else "")
     wrong = []
-    if begun.versions != now.versions:
-        before, here = _listed(begun.versions, now.versions), _listed(now.versions, begun.versions)
-        wrong.append(f"begun with {before}, here {here}")
+    for name in (name for name in before if before[name] != here[name]):
+        install = of_code if name == engine.NAME else f"{name}=={before[name]}"
+        wrong.append(f"begun with {name} {before[name]}, here {name} {here[name]}: install {install} to go on")
     if begun.start_digest != now.start_digest:
-        wrong.append(f"begun from pretrained weights with digest {begun.start_digest}, now {now.start_digest}")
+        wrong.append(
+            f"begun from pretrained weights with digest {begun.start_digest}, now {now.start_digest}: name those that "
+            f"it was begun from with --pretrained"
+        )
     if begun.randomness != now.randomness:
         wrong.append(
             f"begun with noise and dropout drawn on {begun.randomness}, now on {now.randomness}: the same keys give "
-            f"others there"
+            f"others there; go on with --device {begun.randomness}"
         )
     return wrong
 
 
 def discard_other_versions(root: Path) -> None:
-    """Removes a suite folder that was begun, and not finished, with other versions of the packages than those here."""
+    """Removes a suite folder that was begun, and not finished, by something else than what would go on here."""
     folder = SuiteFolder(root)
-    if folder.exists() and not folder.complete() and folder.manifest().versions != installed():
+    if not folder.exists() or folder.complete():
+        return
+    begun = folder.manifest()
+    here = engine.deciding(begun.suite, engine.TRAINING, engine.versions())
+    if engine.deciding(begun.suite, begun.engine, begun.versions) != here:
         shutil.rmtree(root)
-
-
-def _listed(versions: dict[str, str], others: dict[str, str]) -> str:
-    """Those that the others lack."""
-    return ", ".join(f"{package} {number}" for package, number in sorted(versions.items() - others.items()))
 
 
 def _spent(folder: SuiteFolder, manifest: Manifest) -> float:
@@ -180,7 +217,7 @@ def _jobs(
             group[model_id] = Assignment(manifest.suite, split, keys[model_id], manifest.noise_multiplier)
         if group and (len(group) == size or model_id == missing[-1]):
             yield TrainingJob(
-                tuple(group), tuple(group.values()), runtime, manifest.versions, data.digest, manifest.start_digest
+                tuple(group), tuple(group.values()), runtime, engine.installed(), data.digest, manifest.start_digest
             )
             group = {}
 
@@ -189,8 +226,8 @@ def _keep(folder: SuiteFolder, suite: Suite, model: Finished, epsilon: float) ->
     """Writes a model's files; with the last of them it is done."""
     sha256, num_bytes = checkpoint.write(model.weights, folder.checkpoint(suite, model.model_id))
     path = checkpoint_path(suite, model.model_id)
-    measured = Measured(path, sha256, num_bytes, model.accuracy, epsilon, suite.delta)
-    folder.finish_model(model.model_id, measured)
+    measured = Measured(path, sha256, num_bytes, model.accuracy, epsilon, suite.delta, model.member_loss)
+    folder.finish_model(suite, model.model_id, measured)
     return measured
 
 

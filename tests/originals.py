@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from mico_hub.models import build
-from mico_hub.original.release import RELEASES
+from mico_hub.sources.original.release import RELEASES
 from mico_hub.splits import original_split
 from mico_hub.suites import SUITES
 

@@ -12,7 +12,9 @@ from builders.build import build, builder_rows
 from builders.tracks import BUILDERS
 from cards.render import dataset_card, privacy, recipe
 from mico_hub import repository
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows
+from mico_hub.folder import SuiteFolder
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError, read_rows
 from mico_hub.signals import SIGNALS
 from mico_hub.suites import SUITES, Suite, tracks
 
@@ -60,7 +62,7 @@ def test_the_published_folder_holds_data_and_a_card_alone(published: Path) -> No
 
 
 def test_rows_name_the_files_beside_them(published: Path) -> None:
-    for row in read_rows(published / "digits_hi" / "dev-00000-of-00001.parquet", PUBLIC_SCHEMA):
+    for row in read_rows(published / "digits_hi" / "dev-00000-of-00001.parquet"):
         assert (published / row["checkpoint"]).stat().st_size == row["num_bytes"]
 
 

@@ -17,7 +17,8 @@ from huggingface_hub import DatasetCard, SpaceCard
 from cards.render import dataset_card, leaderboard_card, metric_card
 from mico_hub import repository
 from mico_hub.disclosure import Measured, disclose
-from mico_hub.folder import Manifest
+from mico_hub.manifest import Manifest
+from mico_hub.rows import Row
 from mico_hub.splits import draw
 from mico_hub.suites import SPLITS, SUITES, Suite, tracks
 
@@ -34,7 +35,7 @@ def same_as_gold(name: str, text: str) -> None:
 
 def add(root: Path, suite: Suite, manifest: Manifest) -> None:
     """A suite of few models, without checkpoints; the card shows nothing of what is drawn here."""
-    rows: dict[str, list[dict[str, object]]] = {split: [] for split in SPLITS}
+    rows: dict[str, list[Row]] = {split: [] for split in SPLITS}
     for model_id in range(sum(suite.models)):
         split = draw(suite.n + 500, suite.n, suite.m)
         accuracy = 0.5 + model_id / 100

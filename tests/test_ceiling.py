@@ -91,7 +91,7 @@ def test_the_best_attack_on_the_mechanism_itself_stays_below() -> None:
 
 def test_without_dp_or_without_poisson_sampling_there_is_none() -> None:
     assert suite_ceiling(SUITES["cifar10_inf"], None, "substitution") is None
-    from mico_hub.original.release import original_suite
+    from mico_hub.sources.original.release import original_suite
 
     assert suite_ceiling(original_suite("sst2_lo"), 0.69, "substitution") is None
 

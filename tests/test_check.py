@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -15,10 +17,19 @@ from safetensors.numpy import load_file, save_file
 from builders.build import build, derived
 from builders.check import check
 from mico_hub import repository
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, Manifest, SuiteFolder, read_rows, write_rows
+from mico_hub.folder import SuiteFolder
+from mico_hub.format import FormatError
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError, read_rows, write_rows
 
 CHECKPOINT = "digits_hi/dev/model_4.safetensors"
 ROWS = "digits_hi/dev-00000-of-00001.parquet"
+
+
+def checked(root: Path) -> dict[str, str]:
+    """What `check` finds, without the files that it writes."""
+    with TemporaryDirectory() as fresh:
+        return check(root, Path(fresh))
 
 
 def test_a_built_folder_may_be_published(published: Path) -> None:
@@ -27,7 +38,7 @@ def test_a_built_folder_may_be_published(published: Path) -> None:
         for path in published.rglob("*")
         if path.is_file()
     }
-    assert check(published) == digests
+    assert checked(published) == digests
 
 
 def stray(root: Path) -> None:
@@ -58,69 +69,64 @@ def text_in_the_card(root: Path) -> None:
         card.write("\nBuilt by me.\n")
 
 
-def metadata_in_rows(root: Path) -> None:
-    table = pq.read_table(root / ROWS)
-    pq.write_table(table.replace_schema_metadata({"note": b"x"}), root / ROWS)
-
-
 def column_in_rows(root: Path) -> None:
     table = pq.read_table(root / ROWS)
     pq.write_table(table.append_column("more", [["x"] * len(table)]), root / ROWS)
 
 
 def bytes_after_rows(root: Path) -> None:
-    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows: Any = read_rows(root / ROWS)
     content = (root / ROWS).read_bytes()
     (root / ROWS).write_bytes(b"PAR1" + b"x" * 9 + content[4:])
     assert len(rows) == 2
 
 
 def membership_in_dev(root: Path) -> None:
-    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows: Any = read_rows(root / ROWS)
     for row in rows:
         row["membership"] = [0, 1] * 100
-    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+    write_rows(rows, root / ROWS)
 
 
 def order_of_a_challenge(root: Path) -> None:
-    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows: Any = read_rows(root / ROWS)
     rows[0]["challenge"] = rows[0]["challenge"][::-1]
-    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+    write_rows(rows, root / ROWS)
 
 
 def a_record_twice(root: Path) -> None:
-    rows = read_rows(root / "digits_hi" / "train-00000-of-00001.parquet", PUBLIC_SCHEMA)
+    rows: Any = read_rows(root / "digits_hi" / "train-00000-of-00001.parquet")
     rows[0]["training"] = [*rows[0]["training"][1:], rows[0]["challenge"][0]]
-    write_rows(rows, PUBLIC_SCHEMA, root / "digits_hi" / "train-00000-of-00001.parquet")
+    write_rows(rows, root / "digits_hi" / "train-00000-of-00001.parquet")
 
 
 def a_record_beyond(root: Path) -> None:
-    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows: Any = read_rows(root / ROWS)
     rows[0]["challenge"] = [*rows[0]["challenge"][:-1], 1_797]
-    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+    write_rows(rows, root / ROWS)
 
 
 def value(column: str, content: object) -> Callable[[Path], None]:
     def change(root: Path) -> None:
-        rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+        rows: Any = read_rows(root / ROWS)
         rows[0][column] = content
-        write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+        write_rows(rows, root / ROWS)
 
     return change
 
 
 def other_labels(root: Path) -> None:
     path = root / "digits_hi" / "train-00000-of-00001.parquet"
-    rows = read_rows(path, PUBLIC_SCHEMA)
+    rows: Any = read_rows(path)
     rows[0]["membership"] = [77 * label for label in rows[0]["membership"]]
-    write_rows(rows, PUBLIC_SCHEMA, path)
+    write_rows(rows, path)
 
 
 def training_reversed(root: Path) -> None:
     path = root / "digits_hi" / "train-00000-of-00001.parquet"
-    rows = read_rows(path, PUBLIC_SCHEMA)
+    rows: Any = read_rows(path)
     rows[0]["training"] = rows[0]["training"][::-1]
-    write_rows(rows, PUBLIC_SCHEMA, path)
+    write_rows(rows, path)
 
 
 def space_in_versions(root: Path) -> None:
@@ -138,6 +144,14 @@ def truth_in_the_manifest(root: Path) -> None:
     in_manifest(root, "randomness", [0, 1, 1, 0])
 
 
+def key_in_the_manifest(root: Path) -> None:
+    in_manifest(root, "more", 1)
+    path = root / "digits_hi" / "suite.json"
+    values = json.loads(path.read_text())
+    values["suite"]["more"] = 1
+    path.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
+
+
 def note_in_the_manifest(root: Path) -> None:
     in_manifest(root, "data_note", "01" * 200)
 
@@ -152,9 +166,9 @@ def with_row(root: Path) -> None:
     """The row says what the changed checkpoint is."""
     from mico_hub.checkpoint import sha256_of
 
-    rows = read_rows(root / ROWS, PUBLIC_SCHEMA)
+    rows: Any = read_rows(root / ROWS)
     rows[0] |= {"sha256": sha256_of(root / CHECKPOINT), "num_bytes": (root / CHECKPOINT).stat().st_size}
-    write_rows(rows, PUBLIC_SCHEMA, root / ROWS)
+    write_rows(rows, root / ROWS)
 
 
 def metadata_in_a_checkpoint(root: Path) -> None:
@@ -179,7 +193,7 @@ def spaces_in_a_header(root: Path) -> None:
 
 def tensors_in_another_order(root: Path) -> None:
     """The same network, and a header that safetensors might have written."""
-    from mico_hub.checkpoint import METADATA_KEY
+    from mico_hub.format import METADATA_KEY
 
     content, text = (root / CHECKPOINT).read_bytes(), header(root)
     entries = json.loads(text)
@@ -221,8 +235,7 @@ def a_version(root: Path) -> None:
         (link_to_a_file, f"{CHECKPOINT}: expected no link, it leads to"),
         (link_to_a_folder, "digits_lo/more: expected no link, it leads to"),
         (text_in_the_card, "README.md: it is not what the suites give"),
-        (metadata_in_rows, "dev-00000-of-00001.parquet: it is not as it would be written"),
-        (column_in_rows, "dev-00000-of-00001.parquet: it is not as it would be written"),
+        (column_in_rows, "dev-00000-of-00001.parquet: unknown columns, which nothing is published with: more"),
         (bytes_after_rows, "parquet"),
         (membership_in_dev, "dev/model_4: expected membership to be hidden in dev, and it is not"),
         (order_of_a_challenge, "dev/model_4: expected an ascending challenge"),
@@ -239,8 +252,9 @@ def a_version(root: Path) -> None:
         (other_labels, "expected a membership of 0 and 1, got"),
         (training_reversed, "expected ascending training records"),
         (space_in_versions, "versions.json: it is not as it would be written"),
-        (truth_in_the_manifest, "digits_hi/suite.json: expected a suite's manifest"),
-        (note_in_the_manifest, "digits_hi/suite.json: expected a suite's manifest"),
+        (truth_in_the_manifest, "randomness: not expected: [0, 1, 1, 0]"),
+        (note_in_the_manifest, "data_note: not expected: '0101"),
+        (key_in_the_manifest, "suite.json: unknown keys, which nothing is published with: more, suite.more"),
         (a_weight, "dev/model_4: expected a checkpoint with sha256"),
         (metadata_in_a_checkpoint, f"{CHECKPOINT} is not a checkpoint of 'digits_mlp'"),
         (tensor_in_a_checkpoint, f"{CHECKPOINT} is not a checkpoint of 'digits_mlp'"),
@@ -258,7 +272,7 @@ def test_whatever_else_is_in_it_is_named(
     shutil.copytree(published, root)
     spoil(root)
     with pytest.raises(FolderError) as error:
-        check(root)
+        checked(root)
     assert problem in str(error.value)
 
 
@@ -290,15 +304,15 @@ def test_what_is_no_published_folder_is_refused(trained: Path, tmp_path: Path, w
     places = {"nothing": tmp_path / "none", "empty": tmp_path, "suite folder": trained / "digits_hi"}
     (tmp_path / "file").write_text("x")
     with pytest.raises(FolderError, match="expected a published folder"):
-        check(places.get(what, tmp_path / "file"))
+        checked(places.get(what, tmp_path / "file"))
 
 
 def test_a_folder_that_is_a_link_is_what_it_leads_to(trained: Path, published: Path, tmp_path: Path) -> None:
     (tmp_path / "mico").symlink_to(published)
-    assert check(tmp_path / "mico") == check(published)
+    assert checked(tmp_path / "mico") == checked(published)
     (tmp_path / "wrong").symlink_to(trained)
     with pytest.raises(FolderError):
-        check(tmp_path / "wrong")
+        checked(tmp_path / "wrong")
 
 
 def test_a_version_is_added_when_a_suite_changes_and_only_then(trained: Path, tmp_path: Path) -> None:
@@ -319,13 +333,23 @@ def test_a_version_is_added_when_a_suite_changes_and_only_then(trained: Path, tm
     assert versions[1].suites["digits_hi"] != versions[2].suites["digits_hi"]
     card = (root / "README.md").read_text()
     assert "| v1 | new: digits_hi |\n| v2 | new: digits_inf |\n| v3 | changed: digits_hi |\n" in card
-    assert check(root)
+    assert checked(root)
 
 
-@pytest.mark.parametrize("text", ["{}", "[1]", '[{"number": 2, "suites": {}}]', "x"])
-def test_versions_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "expected its format"),
+        ("[1]", "expected a JSON object"),
+        ('{"format": 1}', "expected a list of versions"),
+        ('{"format": 1, "versions": [{"number": 2, "suites": {}}]}', "expected a list of versions"),
+        ('{"format": 1, "versions": [{"number": 1}]}', "expected a list of versions"),
+        ("x", "expected a list of versions"),
+    ],
+)
+def test_versions_that_are_none_are_refused(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "versions.json").write_text(text)
-    with pytest.raises(FolderError, match="expected a list of versions"):
+    with pytest.raises(FormatError, match=said):
         repository.versions(tmp_path)
 
 

@@ -67,7 +67,7 @@ def test_all_differences_from_the_network_are_listed(tmp_path: Path) -> None:
 
 
 def checkpoint_metadata() -> dict[str, object]:
-    return {"network": "digits_mlp", "configuration": dict(MODELS["digits_mlp"].configuration)}
+    return {"format": 1, "network": "digits_mlp", "configuration": dict(MODELS["digits_mlp"].configuration)}
 
 
 def test_a_pickle_is_not_even_opened(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import secrets
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +12,9 @@ import numpy as np
 import pytest
 
 from mico_hub.cli import main
-from mico_hub.commitments import CommitmentError, Opening
-from mico_hub.folder import PRIVATE_SCHEMA, SuiteFolder, read_rows
+from mico_hub.commitments import NONCE_BYTES, CommitmentError, Opening
+from mico_hub.folder import SuiteFolder
+from mico_hub.parquet import read_truth
 
 ROWS: list[dict[str, Any]] = [
     {"model_id": 5, "challenge": np.array([3, 9]), "membership": np.array([0, 1], dtype=np.int8), "training": [1, 2]},
@@ -29,7 +31,7 @@ def test_a_commitment_is_the_digest_of_nonce_and_truth() -> None:
     opening = Opening("digits_hi", "dev", bytes(range(32)), tuple(ROWS))
     assert opening.canonical_truth() == TRUTH
     assert opening.commitment() == hashlib.sha256(bytes(range(32)) + TRUTH).hexdigest()
-    assert opening.to_json() == b'{"nonce":"' + bytes(range(32)).hex().encode() + b'"}\n' + TRUTH
+    assert opening.to_json() == b'{"format":1,"nonce":"' + bytes(range(32)).hex().encode() + b'"}\n' + TRUTH
     again = Opening.from_json(opening.to_json(), "here")
     assert again.commitment() == opening.commitment()
     assert not again.differences(ROWS)
@@ -37,7 +39,8 @@ def test_a_commitment_is_the_digest_of_nonce_and_truth() -> None:
 
 def test_the_same_truth_has_another_commitment_each_time() -> None:
     """Else a commitment would confirm a guess."""
-    assert len({Opening.draw("digits_hi", "dev", ROWS).commitment() for _ in range(20)}) == 20
+    nonces = [secrets.token_bytes(NONCE_BYTES) for _ in range(20)]
+    assert len({Opening("digits_hi", "dev", nonce, tuple(ROWS)).commitment() for nonce in nonces}) == 20
 
 
 @pytest.mark.parametrize(
@@ -45,16 +48,15 @@ def test_the_same_truth_has_another_commitment_each_time() -> None:
     [
         b"",
         b"PK\x03\x04",
-        b"[]\n[]\n",
-        b'{"nonce":"00"}\n' + TRUTH,
-        b'{"nonce":"' + b"00" * 32 + b'"}\n' + TRUTH.replace(b",", b", "),
-        b'{"nonce":"' + b"00" * 32 + b'"}\n' + TRUTH[:-1],
-        b'{"nonce":"' + b"00" * 32 + b'"}\n' + TRUTH + b'{"challenge":[1],"model_id":6}\n',
-        b'{"nonce":"' + b"00" * 32 + b'"}\n' + b"\n".join(TRUTH.split(b"\n")[::-1]),
+        b'{"format":1,"nonce":"00"}\n' + TRUTH,
+        b'{"format":1,"nonce":"' + b"00" * 32 + b'"}\n' + TRUTH.replace(b",", b", "),
+        b'{"format":1,"nonce":"' + b"00" * 32 + b'"}\n' + TRUTH[:-1],
+        b'{"format":1,"nonce":"' + b"00" * 32 + b'"}\n' + TRUTH + b'{"challenge":[1],"model_id":6}\n',
+        b'{"format":1,"nonce":"' + b"00" * 32 + b'"}\n' + b"\n".join(TRUTH.split(b"\n")[::-1]),
     ],
 )
 def test_what_is_no_opening_is_refused(text: bytes) -> None:
-    with pytest.raises(CommitmentError, match="here: expected what opens a commitment"):
+    with pytest.raises(CommitmentError, match=r"here: expected (what opens a commitment|its format|a JSON object)"):
         Opening.from_json(text, "here")
 
 
@@ -67,7 +69,7 @@ def test_what_is_no_opening_is_refused(text: bytes) -> None:
     ],
 )
 def test_another_truth_than_the_published_one_is_named(change: dict[str, Any], problem: str) -> None:
-    opening = Opening.draw("digits_hi", "dev", ROWS)
+    opening = Opening("digits_hi", "dev", bytes(NONCE_BYTES), tuple(ROWS))
     assert opening.differences([ROWS[0], ROWS[1] | change]) == [problem]
     hidden = [row | {"membership": None} for row in (ROWS[0], ROWS[1])]
     assert not opening.differences(hidden)
@@ -77,7 +79,7 @@ def test_a_trained_suite_is_committed_to_its_truth(trained: Path) -> None:
     for name in ("digits_inf", "digits_hi", "digits_lo"):
         folder = SuiteFolder(trained / name)
         commitments = folder.manifest().commitments
-        truth = read_rows(folder.rows_path("private"), PRIVATE_SCHEMA)
+        truth = read_truth(folder.rows_path("private"))
         assert list(commitments) == ["dev", "final"]
         for split, commitment in commitments.items():
             opening = Opening.from_json(folder.opening_path(split).read_bytes(), split)

@@ -15,8 +15,8 @@ from builders.croissant import CITATION, COLUMNS, DATA_TYPES, KEYWORDS, croissan
 from cards.render import dataset_card
 from mico_hub import repository
 from mico_hub.checkpoint import sha256_of
-from mico_hub.disclosure import Row
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, read_rows
+from mico_hub.parquet import PUBLIC_SCHEMA, FolderError, read_rows
+from mico_hub.rows import Row
 from mico_hub.suites import SPLITS
 
 SUITES = ("digits_inf", "digits_hi", "digits_lo")
@@ -76,7 +76,7 @@ def test_mlcroissant_keeps_all_that_is_said(described: Path) -> None:
 @pytest.mark.parametrize(("suite", "split"), TABLES)
 def test_record_sets_are_the_rows(described: Path, suite: str, split: str) -> None:
     record_set = f"{suite}/{split}"
-    rows = read_rows(described / suite / repository.parquet_name(split), PUBLIC_SCHEMA)
+    rows = read_rows(described / suite / repository.parquet_name(split))
     records = [by_column(record, record_set) for record in load(described).records(record_set)]
     assert [list(record) for record in records] == [PUBLIC_SCHEMA.names] * len(rows)
     assert records == [plain(row) for row in rows]

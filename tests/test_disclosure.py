@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,12 +21,14 @@ from builders.build import build, builder_rows
 from builders.leaks import Needle, distinctive, find, hidden_in, secrets_of, surroundings
 from builders.secrecy import inspect, record_features, swapped
 from mico_hub.data import BaseDataset, load_base
-from mico_hub.disclosure import Measured, Row, disclose
-from mico_hub.folder import PRIVATE_SCHEMA, PUBLIC_SCHEMA, SuiteFolder, read_rows, write_rows
+from mico_hub.disclosure import Measured, disclose
+from mico_hub.folder import SuiteFolder
+from mico_hub.parquet import read_rows, read_truth, write_truth
+from mico_hub.rows import Row, Truth
 from mico_hub.signals.suite import compute_suite
 from mico_hub.splits import Split, draw
 from mico_hub.suites import SUITES, Suite
-from mico_hub.training import train_suite
+from mico_hub.training import _finish
 
 N = 1_797
 NAMES = ("digits_inf", "digits_hi", "digits_lo")  # digits_lo reveals its training, as the ddp suites do
@@ -49,13 +52,13 @@ def republish(suites: Path, out: Path) -> dict[str, bytes]:
 
 def swap_membership(folder: SuiteFolder, splits: tuple[str, ...]) -> None:
     """Exchanges members and non-members of the models in `splits`; checkpoints and measurements stay."""
-    rows = read_rows(folder.rows_path("private"), PRIVATE_SCHEMA)
+    rows = read_truth(folder.rows_path("private"))
     for row in rows:
         if row["split"] in splits:
             row["membership"] = 1 - row["membership"]
-    write_rows(rows, PRIVATE_SCHEMA, folder.rows_path("private"))
+    write_truth(rows, folder.rows_path("private"))
     folder.rows_path("public").unlink()
-    train_suite(folder.manifest().suite, folder.root)
+    _finish(folder, folder.manifest().suite, load_base("digits"))
     compute_again(folder)
 
 
@@ -152,9 +155,9 @@ def test_a_planted_leak_is_found(
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_reveal_what_the_suites_disclosure_says(trained: Path, published: Path, name: str) -> None:
     suite = SuiteFolder(trained / name).manifest().suite
-    truth = read_rows(trained / name / "private" / "rows.parquet", PRIVATE_SCHEMA)
+    truth = read_truth(trained / name / "private" / "rows.parquet")
     for split, ids in suite.model_ids.items():
-        rows = read_rows(published / name / f"{split}-00000-of-00001.parquet", PUBLIC_SCHEMA)
+        rows = read_rows(published / name / f"{split}-00000-of-00001.parquet")
         assert [row["model_id"] for row in rows] == list(ids)
         for row in rows:
             whole = truth[row["model_id"]]
@@ -166,6 +169,7 @@ def test_rows_reveal_what_the_suites_disclosure_says(trained: Path, published: P
                 assert np.array_equal(row["membership"], whole["membership"])
             if row["training"] is not None:
                 assert np.array_equal(row["training"], whole["training"])
+            assert row["accuracy"] is not None
             assert round(row["accuracy"], 3) == row["accuracy"]
 
 
@@ -278,7 +282,7 @@ def test_what_depends_on_hidden_membership_is_found(
 ) -> None:
     """Here by a disclosure that lets the members' mean into the accuracy."""
 
-    def leaky(suite: Suite, model_id: int, split: Split, measured: Measured) -> tuple[Row, Row]:
+    def leaky(suite: Suite, model_id: int, split: Split, measured: Measured) -> tuple[Row, Truth]:
         return disclose(suite, model_id, split, replace(measured, accuracy=float(split.member.mean() / N)))
 
     monkeypatch.setattr(secrecy, "disclose", leaky)
@@ -310,8 +314,8 @@ def test_a_truth_that_was_changed_later_is_found(trained: Path, published: Path,
     """A commitment is to what was drawn, and what is kept must open it."""
     shutil.copytree(trained, tmp_path / "suites")
     folder = SuiteFolder(tmp_path / "suites" / "digits_hi")
-    rows = swapped(read_rows(folder.rows_path("private"), PRIVATE_SCHEMA), ["dev"])
-    write_rows(rows, PRIVATE_SCHEMA, folder.rows_path("private"))
+    rows = swapped(read_truth(folder.rows_path("private")), ["dev"])
+    write_truth(rows, folder.rows_path("private"))
     problems = inspect(published, tmp_path / "suites", digits).problems
     assert any("opening-dev.json: it is not the suite's truth: model_4" in problem for problem in problems)
 
@@ -321,7 +325,8 @@ MODELS = 400
 
 def drawn_rows(draw_one: Callable[[int], Split], models: int = MODELS) -> tuple[list[Row], dict[int, np.ndarray]]:
     """Public rows of a suite with that many models, half of them hidden, and the truth of those."""
-    rows, truth = [], {}
+    rows: list[Any] = []
+    truth = {}
     for model_id in range(models):
         split = draw_one(model_id)
         shown = model_id < models // 2

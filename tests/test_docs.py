@@ -27,7 +27,8 @@ def test_the_first_lines_run_and_print_what_the_readme_says(tmp_path: Path, monk
         for which in ("", " after the first ones")
     )
     assert len([line for line in first[0].splitlines() if line.strip()]) <= 9
-    code, output = first[0] + more[0], first[1] + more[1]
+    (of_handle,) = re.findall(r"these lines with them -->\n```python\n(.*?)```", README, re.S)
+    code, output = first[0] + more[0] + of_handle, first[1] + more[1]
     monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.delenv("MICO_HUB_DATASET", raising=False)

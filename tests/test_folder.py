@@ -2,25 +2,21 @@ import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mico_hub.folder import (
-    PRIVATE_SCHEMA,
-    PUBLIC_SCHEMA,
-    FolderError,
-    Manifest,
-    SuiteFolder,
-    read_rows,
-    write_rows,
-)
+from mico_hub.folder import SuiteFolder
+from mico_hub.format import FormatError
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError, read_rows, read_truth, write_rows
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 
 
-def row(model_id: int) -> dict[str, object]:
+def row(model_id: int) -> Any:
     return {
         "suite": "s",
         "split": "dev",
@@ -38,8 +34,9 @@ def row(model_id: int) -> dict[str, object]:
 
 
 def test_rows_come_back_with_their_nulls_and_infinities(tmp_path: Path) -> None:
-    write_rows([row(0), row(1)], PUBLIC_SCHEMA, tmp_path / "rows.parquet")
-    first, second = read_rows(tmp_path / "rows.parquet", PUBLIC_SCHEMA)
+    write_rows([row(0), row(1)], tmp_path / "rows.parquet")
+    rows: Any = read_rows(tmp_path / "rows.parquet")
+    first, second = rows
     assert second["model_id"] == 1
     assert first["membership"] is None
     assert first["accuracy"] is None
@@ -50,18 +47,18 @@ def test_rows_come_back_with_their_nulls_and_infinities(tmp_path: Path) -> None:
 
 def test_the_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        write_rows([row(0)], PUBLIC_SCHEMA, tmp_path / name)
+        write_rows([row(0)], tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_rows_without_a_column_are_refused(tmp_path: Path) -> None:
     pq.write_table(pq.read_table(_written(tmp_path)).drop(["training"]), tmp_path / "rows.parquet")
     with pytest.raises(FolderError, match="expected the columns"):
-        read_rows(tmp_path / "rows.parquet", PUBLIC_SCHEMA)
+        read_rows(tmp_path / "rows.parquet")
 
 
 def _written(folder: Path) -> Path:
-    write_rows([row(0)], PUBLIC_SCHEMA, folder / "rows.parquet")
+    write_rows([row(0)], folder / "rows.parquet")
     return folder / "rows.parquet"
 
 
@@ -69,7 +66,7 @@ def test_a_truncated_file_of_rows_is_refused(tmp_path: Path) -> None:
     path = _written(tmp_path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(FolderError, match="expected a Parquet file of rows"):
-        read_rows(path, PUBLIC_SCHEMA)
+        read_rows(path)
 
 
 @pytest.mark.parametrize("name", ["cifar10_hi", "purchase100_ddp"])
@@ -82,17 +79,18 @@ def test_the_rows_of_a_full_suite_take_near_their_entropy(tmp_path: Path, name: 
         split = draw(num_records, suite.n, suite.m)
         shown = {"challenge": split.challenge, "membership": split.membership, "training": split.training}
         rows.append(row(model_id) | shown)
-    write_rows(rows, PUBLIC_SCHEMA, tmp_path / "rows.parquet")
+    write_rows(rows, tmp_path / "rows.parquet")
     share = suite.n / num_records
     bits = -(share * math.log2(share) + (1 - share) * math.log2(1 - share))
     size = (tmp_path / "rows.parquet").stat().st_size
     assert size < 5e6
     assert size < 1.4 * len(rows) * num_records * bits / 8
-    training = read_rows(tmp_path / "rows.parquet", PUBLIC_SCHEMA)[3]["training"]
+    read: Any = read_rows(tmp_path / "rows.parquet")
+    training = read[3]["training"]
     assert training.tolist() == records_of(rows[3])
 
 
-def records_of(entry: dict[str, object]) -> list[int]:
+def records_of(entry: Any) -> list[int]:
     training = entry["training"]
     assert isinstance(training, np.ndarray)
     return list(training.tolist())
@@ -104,9 +102,18 @@ def test_a_manifest_comes_back_for_every_suite(suite: Suite) -> None:
     assert Manifest.from_json(manifest.to_json(), "here") == manifest
 
 
-@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b'{"suite": {"name": "x"}}'])
-def test_what_is_no_manifest_is_refused(text: bytes) -> None:
-    with pytest.raises(FolderError, match="here: expected a suite's manifest"):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"", "here: expected JSON"),
+        (b"[]", "here: expected a JSON object, got list"),
+        (b"{}", "here: expected its format, a number from 1, got None"),
+        (b'{"format": 1}', "here: expected an object under 'suite', got None"),
+        (b'{"format": 1, "suite": {"optimiser": {"name": "sgd"}}}', "optimiser: missing: learning_rate"),
+    ],
+)
+def test_what_is_no_manifest_is_refused(text: bytes, said: str) -> None:
+    with pytest.raises(FormatError, match=said):
         Manifest.from_json(text, "here")
 
 
@@ -125,10 +132,10 @@ def test_verify_lists_everything_that_is_wrong(trained: Path, tmp_path: Path) ->
     damaged = bytearray(folder.checkpoint(suite, 6).read_bytes())
     damaged[-1] ^= 1
     folder.checkpoint(suite, 6).write_bytes(bytes(damaged))
-    rows = read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)
+    rows: Any = read_rows(folder.rows_path("public"))
     rows[1]["membership"] = np.ones_like(rows[1]["membership"])
     rows[2]["training"] = rows[2]["training"][1:]
-    write_rows(rows[:-1], PUBLIC_SCHEMA, folder.rows_path("public"))
+    write_rows(rows[:-1], folder.rows_path("public"))
     with pytest.raises(FolderError) as error:
         folder.verify()
     text = str(error.value)
@@ -146,7 +153,7 @@ def test_verify_lists_everything_that_is_wrong(trained: Path, tmp_path: Path) ->
 
 def test_the_private_rows_hold_the_truth_of_every_model(trained: Path) -> None:
     folder = SuiteFolder(trained / "digits_hi")
-    rows = read_rows(folder.rows_path("private"), PRIVATE_SCHEMA)
+    rows = read_truth(folder.rows_path("private"))
     assert [entry["model_id"] for entry in rows] == list(range(8))
     for split in folder.splits(1_797):
         assert split.membership.sum() == 100

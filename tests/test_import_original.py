@@ -19,10 +19,10 @@ import mico_hub
 from builders.build import build
 from cards.render import dataset_card
 from mico_hub import repository
-from mico_hub.folder import PRIVATE, PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
-from mico_hub.original import OriginalError, parse
-from mico_hub.original.files import Files
-from mico_hub.original.release import RELEASES
+from mico_hub.folder import PRIVATE, SuiteFolder
+from mico_hub.parquet import FolderError, read_rows
+from mico_hub.sources.original import Original, OriginalError, parse
+from mico_hub.sources.original.release import RELEASES
 from upload_scripts.import_original import chosen_suites, find_files, import_suite
 
 ROOT = Path(__file__).parents[1]
@@ -35,7 +35,7 @@ def imported(source: str, suite: str, root: Path) -> SuiteFolder:
     return import_suite(files_of(suite, source), suite, root, partial=True)
 
 
-def files_of(suite: str, source: str) -> Files:
+def files_of(suite: str, source: str) -> Original:
     files = find_files(suite, [source])
     assert files is not None
     return files
@@ -94,7 +94,7 @@ def test_nothing_private_is_in_an_imported_folder(tmp_path: Path) -> None:
     folder = imported(named(PURCHASE), "purchase100_inf", tmp_path / "suite")
     assert not folder.rows_path(PRIVATE).exists()
     assert {path.name for path in (tmp_path / "suite" / PRIVATE).iterdir()} == {"lock", "partial"}
-    rows = read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)
+    rows = read_rows(folder.rows_path("public"))
     assert [row["membership"] is None for row in rows] == [False, False, True, True]
     folder.verify()
 
@@ -111,7 +111,7 @@ def test_a_whole_suite_is_complete(tmp_path: Path) -> None:
     extract(made("purchase100_lo", ids), tmp_path / "x")
     folder = import_suite(files_of("purchase100_lo", str(tmp_path / "x")), "purchase100_lo", tmp_path / "suite")
     assert folder.manifest().missing == ()
-    assert len(read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)) == 200
+    assert len(read_rows(folder.rows_path("public"))) == 200
 
 
 def test_a_broken_checkpoint_stops_the_import_and_the_next_run_does_what_is_missing(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_names_are_tracks_or_suites() -> None:
 def test_each_suite_comes_from_the_first_source_that_has_it(tmp_path: Path) -> None:
     extract(made("cifar10_lo"), tmp_path / "x")
     sources = [named(PURCHASE), str(tmp_path / "x")]
-    assert str(find_files("cifar10_lo", sources)) == str(tmp_path / "x")
+    assert getattr(find_files("cifar10_lo", sources), "where", None) == str(tmp_path / "x")
     assert find_files("cifar10_hi", sources) is None
     with pytest.raises(OriginalError, match=r"nonsense: expected an archive of the competition"):
         find_files("cifar10_hi", ["nonsense"])

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +19,11 @@ from loopback_hub import LoopbackHub, run_client
 
 import mico_hub
 from mico_hub import repository, sources
+from mico_hub.checkpoint import sha256_of
 from mico_hub.data import DataError
-from mico_hub.folder import PUBLIC_SCHEMA, read_rows, write_rows
-from mico_hub.sources import Source, SourceError
+from mico_hub.parquet import read_rows, write_rows
+from mico_hub.rows import as_row, as_rows
+from mico_hub.sources import PublishedFolder, SourceError, embedded
 from mico_hub.suites import UnknownSuiteError
 
 
@@ -86,9 +89,9 @@ def test_slices_streaming_and_lists_of_configs_work() -> None:
 def test_an_edited_suite_is_not_read_from_an_old_cache() -> None:
     before = datasets.load_dataset("mico", "digits_hi", split="dev")
     path = Path("mico/digits_hi/dev-00000-of-00001.parquet")
-    rows = read_rows(path, PUBLIC_SCHEMA)
+    rows = read_rows(path)
     rows[0]["accuracy"] = 0.123
-    write_rows(rows, PUBLIC_SCHEMA, path)
+    write_rows(rows, path)
     repository.write_card(Path("mico"), "# edited")
     assert before[0]["accuracy"] != 0.123
     assert datasets.load_dataset("mico", "digits_hi", split="dev")[0]["accuracy"] == 0.123
@@ -170,7 +173,7 @@ def test_without_a_suite_the_error_lists_them() -> None:
 
 @pytest.mark.usefixtures("beside")
 def test_a_folder_has_no_revisions() -> None:
-    with pytest.raises(ValueError, match="revision 'v1' was asked for, but digits_hi is read from the folder"):
+    with pytest.raises(ValueError, match=r"revision 'v1' was asked for, but .*mico is a folder, which has"):
         datasets.load_dataset("mico", "digits_hi", revision="v1")
 
 
@@ -227,7 +230,7 @@ def test_the_right_checkpoint_is_found_in_a_later_place(
 @pytest.mark.parametrize("path", ["../secret", "/etc/passwd", "a/../../b", "..\\x"])
 def test_a_path_that_leads_outside_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="expected a path inside"):
-        Source.parse("./mico").fetch(path)
+        PublishedFolder(Path("mico")).fetch(path)
 
 
 def test_a_challenge_on_other_data_is_refused(beside: Path) -> None:
@@ -242,12 +245,12 @@ def test_the_digits_are_trained_into_the_cache_once(
     here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     small = {name: suite.with_models(2, 1, 1) for name, suite in mico_hub.SUITES.items()}
-    monkeypatch.setattr(sources, "get_suite", small.__getitem__)
+    monkeypatch.setattr(embedded, "get_suite", small.__getitem__)
     first = datasets.load_dataset("mico", "digits_inf")
     assert "digits_inf" in capfd.readouterr().err  # a progress bar
     assert {split: len(rows) for split, rows in first.items()} == {"train": 2, "dev": 1, "final": 1}
     assert mico_hub.load_model(first["dev"][0]) is not None
-    root = here / "cache" / "embedded" / "digits_inf" / "mico"
+    (root,) = (here / "cache" / "embedded").glob("digits_inf-*/mico")
     written = (root / "README.md").stat().st_mtime_ns
     again = datasets.load_dataset("mico", "digits_inf")
     assert again["train"][:] == first["train"][:]
@@ -350,3 +353,125 @@ def test_a_model_is_loaded_from_a_named_repository(site: Site, tmp_path: Path) -
     """
     done = run_client(code, site.hub.environment(tmp_path), tmp_path)
     assert done.stdout.split() == ["True", "True"], done.stderr[-3000:]
+
+
+def test_a_handle_has_all_of_a_suite(published: Path) -> None:
+    suite = mico_hub.open_suite("digits_hi", published)
+    assert repr(suite) == f"<digits_hi from {published}>"
+    assert {split: len(suite.split(split)) for split in ("train", "dev", "final")} == {"train": 4, "dev": 2, "final": 2}
+    assert suite.train[:] == mico_hub.load_suite("digits_hi", published)["train"][:]
+    assert (suite.dev[0]["model_id"], suite.final[0]["model_id"]) == (4, 6)
+    assert suite.manifest == mico_hub.load_manifest(suite.train[0], published)
+    assert suite.signals("margin").name == "margin"
+    assert suite.data().digest == suite.manifest.data_digest
+    row = suite.dev[1]
+    inputs, labels, records = suite.challenge(row)
+    for got, expected in zip((inputs, labels, records), mico_hub.load_challenge(row, published), strict=True):
+        assert torch.equal(got, expected)  # type: ignore[arg-type]
+    model, same = suite.model(row), mico_hub.load_model(row, published)
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), same.parameters(), strict=True))
+    with pytest.raises(ValueError, match="expected a row of digits_hi, got one of digits_lo"):
+        suite.model(mico_hub.load_suite("digits_lo", published)["dev"][0])
+
+
+def test_a_split_that_a_suite_lacks_is_said(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, tmp_path / "mico")
+    (tmp_path / "mico" / "digits_hi" / "final-00000-of-00001.parquet").unlink()
+    repository.write_card(tmp_path / "mico", "")
+    with pytest.raises(SourceError, match="digits_hi: there is no split final, only train, dev"):
+        _ = mico_hub.open_suite("digits_hi", tmp_path / "mico").final
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "pandas", "arrow", "torch"])
+def test_rows_of_a_dataset_in_any_format_work(published: Path, form: str | None) -> None:
+    suite = mico_hub.open_suite("digits_hi", published)
+    plain, formatted = suite.dev, suite.dev.with_format(form)
+    assert torch.equal(suite.challenge(formatted[1]).records, suite.challenge(plain[1]).records)
+    assert suite.model(formatted[0]) is not None
+    assert mico_hub.load_manifest(formatted[0], published) == suite.manifest
+    shadows = suite.train.with_format(form)
+    expected = mico_hub.attack("lira", plain, suite.train, str(published))
+    for found in (
+        mico_hub.attack("lira", formatted, shadows, str(published)),
+        mico_hub.attack("lira", [formatted[i] for i in range(2)], shadows, str(published)),
+    ):
+        assert all((one == other).all() for one, other in zip(found, expected, strict=True))
+    row, hidden = as_row(shadows[0]), as_row(formatted[0])
+    assert (hidden["membership"], hidden["training"]) == (None, None)
+    assert row["membership"] is not None
+    assert row["training"] is not None
+    assert row["membership"].tolist() == suite.train[0]["membership"]
+    assert row["training"].tolist() == suite.train[0]["training"]
+    assert (type(row["model_id"]), type(row["epsilon"])) == (int, float)
+
+
+def test_what_is_no_row_is_said(published: Path) -> None:
+    suite = mico_hub.load_suite("digits_hi", published)
+    frame = suite["train"].to_pandas()
+    assert as_row(frame.iloc[0])["model_id"] == 0
+    assert [row["model_id"] for row in as_rows(frame)] == [0, 1, 2, 3]
+    assert [row["model_id"] for row in as_rows(suite["train"][:2])] == [0, 1]
+    with pytest.raises(ValueError, match="expected one row, got 4"):
+        mico_hub.load_model(frame, published)
+    with pytest.raises(ValueError, match=r"expected the rows of one split, got the splits train, dev, final"):
+        mico_hub.attack("loss", suite, source=str(published))
+    with pytest.raises(ValueError, match="expected a row of a suite, got one without checkpoint, sha256"):
+        mico_hub.load_model({"suite": "digits_hi", "split": "dev", "model_id": 4, "num_bytes": 1, "challenge": [1]})
+    for wrong in (7, "digits_hi", None):
+        with pytest.raises(TypeError, match=r"expected a row of a suite, such as load_suite\(NAME\)\['train'\]\[0\]"):
+            mico_hub.load_model(wrong, published)
+
+
+COUNTED = """
+    import datasets, mico_hub
+    rows = datasets.load_dataset("mico", "digits_hi", split="train")
+    for row in [*rows, rows[0]]:
+        mico_hub.load_model(row), mico_hub.load_challenge(row)
+    print(len(rows))
+"""
+
+
+def test_a_repository_is_asked_once_for_card_and_manifest(site: Site, tmp_path: Path) -> None:
+    environment = site.hub.environment(tmp_path) | {"MICO_HUB_DATASET": "org/mico", "MICO_HUB_CACHE": str(tmp_path)}
+    assert printed(run_client(COUNTED, environment, tmp_path)) == 4
+    for name in ("README.md", "digits_hi/suite.json", *(f"digits_hi/train/model_{i}.safetensors" for i in range(4))):
+        asked = [method for method, path in site.hub.requests if path.endswith(f"/{name}")]
+        assert sorted(asked) == ["GET", "HEAD"], name
+
+
+MOVED = """
+    import sys, urllib.request, mico_hub
+    suite = mico_hub.open_suite("digits_hi", "org/mico")
+    before = suite.place.commit
+    mico_hub.load_manifest(suite.train[0], "org/mico")
+    print("look", flush=True)
+    sys.stdin.readline()
+    row = dict(suite.train[0], sha256=sys.stdin.readline().strip())
+    print(mico_hub.load_model(row, "org/mico") is not None, flush=True)
+    again = mico_hub.open_suite("digits_hi", "org/mico")
+    print(before != again.place.commit, suite.place.commit == again.place.commit)
+    print(mico_hub.open_suite("digits_hi", "org/mico", revision="v1").place.commit == mico_hub.open_suite(
+        "digits_hi", "org/mico@v1").place.commit)
+"""
+
+
+def test_a_repository_that_moves_on_is_looked_up_again(site: Site, published: Path, tmp_path: Path) -> None:
+    """A row of a newer commit than the one that was looked up: its model is found where it is now."""
+    environment = site.hub.environment(tmp_path) | {"MICO_HUB_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", textwrap.dedent(MOVED)]
+    with subprocess.Popen(
+        command, env=environment, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        assert run.stdout.readline() == "look\n"
+        newer = tmp_path / "newer"
+        shutil.copytree(published, newer)
+        other = newer / "digits_hi" / "train" / "model_1.safetensors"
+        shutil.copy(other, newer / "digits_hi" / "train" / "model_0.safetensors")
+        site.hub.add("dataset", "org/mico", newer)
+        run.stdin.write(f"\n{sha256_of(other)}\n")
+        run.stdin.flush()
+        assert run.stdout.readline() == "True\n"
+        assert run.stdout.read().split() == ["True", "True", "True"]
+        assert run.wait() == 0

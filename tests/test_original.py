@@ -18,14 +18,14 @@ from loopback_hub import LoopbackHub, Response, run_client
 from originals import GOLDEN, PURCHASE, SAMPLES, SST2, extract, made, members, named, on_the_hub, zipped
 
 import mico_hub
-from mico_hub import cli, original, sources
+from mico_hub import cli, sources
 from mico_hub.data import DataError
-from mico_hub.folder import Manifest
-from mico_hub.original import OriginalError
-from mico_hub.original.files import Folder
-from mico_hub.original.release import ARCHIVES, RELEASES, SUITE_NAMES, locate
-from mico_hub.original.rows import make_rows
-from mico_hub.sources import SourceError
+from mico_hub.manifest import Manifest
+from mico_hub.sources import SourceError, original
+from mico_hub.sources.original import OriginalError
+from mico_hub.sources.original.folder import Folder
+from mico_hub.sources.original.release import ARCHIVES, RELEASES, SUITE_NAMES, locate
+from mico_hub.sources.original.rows import make_rows
 from mico_hub.splits import original_split
 from mico_hub.suites import SUITES, UnknownSuiteError
 
@@ -346,7 +346,7 @@ def test_fetch_brings_checkpoints_and_goes_on_where_it_broke_off(
 
 def test_a_folder_cannot_be_asked_for_a_revision(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICO_HUB_DATASET", named(PURCHASE))
-    with pytest.raises(ValueError, match="revision 'main' was asked for, but purchase100_inf is read from the comp"):
+    with pytest.raises(ValueError, match=r"revision 'main' was asked for, but the competition's files in .* have none"):
         sources.dataset("purchase100_inf", "main")
 
 
@@ -365,7 +365,7 @@ def test_a_suite_that_is_not_there_is_said(value: str, problem: str, here: Path)
     with pytest.raises((SourceError, UnknownSuiteError), match=problem):
         mico_hub.load_suite(value, here / "x")
     assert cli.main(["fetch", value, "--source", str(here / "x")]) == 2
-    assert not (here / "cache" / "original-1" / "rows").exists()
+    assert not (here / "cache" / "original-1.1" / "rows").exists()
 
 
 def test_a_folder_at_the_wrong_level_is_explained(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -394,12 +394,13 @@ def test_a_hostile_checkpoint_keeps_no_other_from_being_fetched(here: Path) -> N
     extract(made("cifar10_lo", {"train": [0, 1, 2, 3], "dev": [], "final": []}), here / "x")
     shared = torch.zeros(3)
     torch.save({"a": shared, "b": shared}, here / "x/cifar10/cifar10_lo/train/model_2/model.pt")
-    rows = list(mico_hub.load_suite("cifar10_lo", here / "x")["train"])
+    suite = mico_hub.open_suite("cifar10_lo", here / "x")
+    rows = list(suite.train)
     brought: list[int] = []
     with pytest.raises(SourceError, match=r"1 of 4 checkpoints failed\n.*train/model_2"):
-        brought.extend(row["model_id"] for row, _ in mico_hub.loading.fetch_checkpoints(rows, here / "x"))
+        brought.extend(row["model_id"] for row, _ in suite.checkpoints(rows))
     assert sorted(brought) == [0, 1, 3]
-    assert len(list(mico_hub.loading.fetch_checkpoints(rows[:2] * 2, here / "x"))) == 4  # rows may come twice
+    assert len(list(suite.checkpoints(rows[:2] * 2))) == 4  # rows may come twice
 
 
 def test_a_checkpoint_follows_its_configuration(here: Path) -> None:
@@ -542,7 +543,7 @@ def test_a_commit_is_looked_up_once_and_may_be_named(hub: LoopbackHub, tmp_path:
     assert printed(run_client(code, environment(hub, tmp_path), tmp_path)) == [100]
     more = on_the_hub(made("cifar10_lo", {"train": [0], "dev": [100, 101], "final": [150]}), "cifar10")
     new = hub.add("dataset", repository, more)
-    assert (tmp_path / "cache/original-1/szanella--MICO-CIFAR10/main").read_text() == f"{old}\n"
+    assert (tmp_path / "cache/original-1.1/szanella--MICO-CIFAR10/main").read_text() == f"{old}\n"
     assert printed(run_client(code, environment(hub, tmp_path), tmp_path)) == [100]
     assert printed(run_client(code, environment(hub, tmp_path, REVISION="main"), tmp_path)) == [100, 101]
     pinned = environment(hub, tmp_path, MICO_HUB_DATASET=f"{repository}@{new}")

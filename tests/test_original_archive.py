@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from originals import PURCHASE, SST2, made, md5, members, named, tarred, zipped
 
-from mico_hub import original
-from mico_hub.original import OriginalError
-from mico_hub.original.archive import Archive
-from mico_hub.original.release import locate
+from mico_hub.sources import original
+from mico_hub.sources.original import OriginalError
+from mico_hub.sources.original.archive import Archive
+from mico_hub.sources.original.release import locate
 
 pytestmark = pytest.mark.usefixtures("fresh_cache")
 
@@ -55,7 +55,7 @@ def test_nothing_unpacked_is_left_behind(tmp_path: Path, fresh_cache: Path) -> N
 
     ((_, problem),) = archive.each([location], fail)
     assert str(problem) == "no"
-    assert not list((fresh_cache / "original-1" / "unpacked").iterdir())
+    assert not list((fresh_cache / "original-1.1" / "unpacked").iterdir())
 
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
@@ -139,7 +139,7 @@ def test_one_damaged_member_keeps_no_other_from_being_read(tmp_path: Path) -> No
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, fresh_cache: Path) -> None:
-    left = fresh_cache / "original-1" / "unpacked" / "tmpleft"
+    left = fresh_cache / "original-1.1" / "unpacked" / "tmpleft"
     left.mkdir(parents=True)
     (left / "model.pt").write_bytes(b"half")
     left.with_suffix(".lock").touch()

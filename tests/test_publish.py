@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 from loopback_hub import LoopbackHub, run_client
+from parquet_surgery import LAYOUTS, PLACES, SECRET, planted
 
 from builders import hub
-from builders.build import build
+from builders.build import build, derived
 from builders.check import check
 from builders.hub import PublishError
 from builders.publish import plan
 from mico_hub.folder import SuiteFolder
+from mico_hub.parquet import FolderError
 from mico_hub.training import train_suite
 
 ROOT = Path(__file__).parents[1]
@@ -369,7 +371,8 @@ def test_upload_folder_takes_new_checkpoints_and_no_others(place: Workplace) -> 
 def test_what_was_checked_is_what_is_uploaded(place: Workplace) -> None:
     """In this process, for a file to change after the checks."""
     root = place.folder / "mico"
-    made = plan(root, check(root), place.folder / "suites")
+    fresh = place.folder / "fresh"
+    made = plan(root, fresh, check(root, fresh), place.folder / "suites")
     assert all(
         isinstance(content.source, bytes) for path, content in made.public.items() if not path.endswith(".safetensors")
     )
@@ -379,7 +382,7 @@ def test_what_was_checked_is_what_is_uploaded(place: Workplace) -> None:
         hub._require_checked(made.public)
     assert "digits_hi/dev/model_4.safetensors" in str(raised.value)
     with pytest.raises(PublishError, match="has changed since it was checked"):
-        plan(root, {"README.md": "0" * 64}, place.folder / "suites")
+        plan(root, fresh, {"README.md": "0" * 64}, place.folder / "suites")
 
 
 def test_a_tag_that_was_missed_is_made_and_a_wrong_one_is_named(place: Workplace) -> None:
@@ -524,3 +527,55 @@ def test_the_leak_check_is_a_command(place: Workplace) -> None:
     assert "digits_hi: opening-dev.json: it is not the suite's truth" in said
     (place.folder / "suites").rename(place.folder / "elsewhere")
     assert "expected a suite folder" in refused(place.run("check_leaks.py", "mico"))
+
+
+def test_nothing_that_somebody_put_into_a_parquet_file_goes_online(place: Workplace) -> None:
+    """Another writer's settings and version, row groups, statistics, metadata, bytes between pages, in frames, ..."""
+    clean = place.here()
+    paths = sorted((place.folder / "mico").rglob("*.parquet"))
+    variants = [planted(path) for path in paths]
+    assert len(variants) < len(variants[0])  # so each file has another one, and the last are left for the next run
+    for number, (path, of_file) in enumerate(zip(paths, variants, strict=True)):
+        path.write_bytes(list(of_file.values())[number])
+    write_derived(place.folder / "mico")
+    passed(place.publish())
+    assert place.online() == clean
+    for path, of_file in zip(paths, variants, strict=True):
+        path.write_bytes(list(of_file.values())[-1])
+    write_derived(place.folder / "mico")
+    passed(place.publish("--verify"))
+    assert "0 of" in passed(place.publish())
+    assert place.online() == clean
+    assert not any(SECRET in content for content in place.online().values())
+
+
+@pytest.mark.parametrize("variant", [*LAYOUTS, *PLACES])
+def test_each_hiding_place_is_left_behind(published: Path, tmp_path: Path, variant: str) -> None:
+    root = tmp_path / "mico"
+    shutil.copytree(published, root)
+    path = root / "digits_hi" / "dev-00000-of-00001.parquet"
+    content = planted(path)[variant]
+    clean = path.read_bytes()
+    path.write_bytes(content)
+    write_derived(root)
+    assert content != clean
+    check(root, tmp_path / "fresh")
+    assert (tmp_path / "fresh" / path.relative_to(root)).read_bytes() == clean
+
+
+def write_derived(root: Path) -> None:
+    """As `build_repo.py` does, which another version of pyarrow may have done."""
+    for name, content in derived(root).items():
+        (root / name).write_bytes(content)
+
+
+def test_a_suite_that_is_published_is_marked_and_does_not_grow(place: Workplace) -> None:
+    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
+    assert folder.published() is None
+    passed(place.publish("--dry-run"))
+    assert folder.published() is None
+    passed(place.publish())
+    assert folder.published() == PUBLIC
+    suite = folder.manifest().suite
+    with pytest.raises(FolderError, match="it was published in org/mico"):
+        train_suite(suite.with_models(4, 2, 3), folder.root)

@@ -1,8 +1,10 @@
 import argparse
+import hashlib
 import json
 import random
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,13 +21,15 @@ import torch
 from sklearn.metrics import roc_auc_score
 from synthetic import tiny_weights
 
-from mico_hub import training
+from mico_hub import cache, checkpoint, training
+from mico_hub import folder as folder_module
 from mico_hub.accounting import calibrate
 from mico_hub.data import load_base
 from mico_hub.disclosure import Measured
-from mico_hub.folder import PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
+from mico_hub.folder import SuiteFolder
+from mico_hub.parquet import FolderError, read_rows, read_truth, write_truth
 from mico_hub.randomness import Keys
-from mico_hub.sgd import Assignment, Runtime, train_models
+from mico_hub.sgd import Assignment, DeviceError, Runtime, train_models
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 from mico_hub.training import discard_other_versions, train_suite
@@ -41,10 +46,10 @@ def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypat
     finish = SuiteFolder.finish_model
     finished: list[int] = []
 
-    def interrupt(folder: SuiteFolder, model_id: int, measured: object) -> None:
+    def interrupt(folder: SuiteFolder, suite: Suite, model_id: int, measured: object) -> None:
         if len(finished) == 2:
             raise KeyboardInterrupt
-        finish(folder, model_id, measured)  # type: ignore[arg-type]
+        finish(folder, suite, model_id, measured)  # type: ignore[arg-type]
         finished.append(model_id)
 
     monkeypatch.setattr(SuiteFolder, "finish_model", interrupt)
@@ -101,7 +106,7 @@ def test_processes_train_on_the_data_that_they_are_given(tmp_path: Path) -> None
     suite = replace(SUITES["digits_inf"], n=400, epochs=2).with_models(2, 0, 0)
     folder = train_suite(suite, tmp_path / "suite", workers=Processes(2), data=data)
     assert folder.manifest().data_digest == data.digest
-    rows = read_rows(folder.rows_path("public"), PUBLIC_SCHEMA)
+    rows: Any = read_rows(folder.rows_path("public"))
     assert max(row["training"].max() for row in rows) < len(data)
     with pytest.raises(FolderError, match="expected data with digest"):
         train_suite(suite, tmp_path / "suite")
@@ -126,8 +131,6 @@ def test_a_stack_gives_the_same_suite_to_rounding(tmp_path: Path) -> None:
 
 
 def loaded(folder: SuiteFolder, model_id: int) -> np.ndarray:
-    from mico_hub import checkpoint
-
     network = checkpoint.load(folder.checkpoint(folder.manifest().suite, model_id))
     return np.concatenate([parameter.detach().numpy().ravel() for parameter in network.parameters()])
 
@@ -305,3 +308,122 @@ def test_options_that_make_no_sense_say_what_was_expected(
 ) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
         parse(text)
+
+
+def copies(folder: SuiteFolder, suite: Suite) -> dict[int, bytes]:
+    return {i: folder.checkpoint(suite, i).read_bytes() for i in range(sum(suite.models))}
+
+
+def test_a_suite_may_grow_while_its_models_keep_their_ids(tmp_path: Path) -> None:
+    small = replace(SUITES["digits_hi"], epochs=1).with_models(2, 1, 1)
+    folder = train_suite(small, tmp_path / "suite")
+    before, truth, keys = copies(folder, small), read_truth(folder.rows_path("private")), folder.keys()
+    old, nonces = folder.manifest(), {split: folder.opening(split).nonce for split in ("dev", "final")}
+    grown = small.with_models(2, 1, 3)
+    assert train_suite(grown, folder.root).complete()
+    folder.verify()
+    assert {i: content for i, content in copies(folder, grown).items() if i in before} == before
+    more: Any = read_truth(folder.rows_path("private"))
+    assert [row["model_id"] for row in more] == list(range(6))
+    for old_row, row in zip(truth, more, strict=False):
+        for name in ("challenge", "membership", "training"):
+            assert np.array_equal(old_row[name], row[name])
+    grown_keys = folder.keys()
+    assert [each.to_hex() for each in grown_keys[:4]] == [each.to_hex() for each in keys]
+    assert len({key for each in grown_keys for key in each.to_hex().values()}) == 6 * 4
+    new = folder.manifest()
+    assert new.commitments["dev"] == old.commitments["dev"]
+    assert new.commitments["final"] != old.commitments["final"]
+    assert {split: folder.opening(split).nonce for split in nonces} == nonces
+    assert folder.opening("final").commitment() == new.commitments["final"]
+    assert replace(new, suite=small, commitments=old.commitments) == old
+
+
+@pytest.mark.parametrize("models", [(3, 1, 1), (2, 2, 1), (2, 1, 0), (1, 1, 2)])
+def test_a_suite_does_not_grow_where_a_model_would_get_another_id(tmp_path: Path, models: tuple[int, int, int]) -> None:
+    small = replace(SUITES["digits_inf"], epochs=1).with_models(2, 1, 1)
+    folder = train_suite(small, tmp_path / "suite")
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    with pytest.raises(FolderError, match=r"has 2/1/1 models, and \d/\d/\d were asked for: .* model keeps its id"):
+        train_suite(small.with_models(*models), folder.root)
+    assert {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()} == before
+
+
+def test_a_published_suite_does_not_grow(tmp_path: Path) -> None:
+    small = replace(SUITES["digits_inf"], epochs=1).with_models(1, 1, 0)
+    folder = train_suite(small, tmp_path / "suite")
+    assert folder.published() is None
+    folder.mark_published("org/mico")
+    with pytest.raises(FolderError, match="it was published in org/mico, and its truth was committed to there"):
+        train_suite(small.with_models(1, 1, 1), folder.root)
+    train_suite(small, folder.root)
+
+
+@pytest.mark.parametrize("last", ["rows.parquet", "keys.json", "opening-dev.json", "opening-final.json"])
+def test_growth_that_is_interrupted_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str) -> None:
+    """After any of its files, and before `suite.json`: the suite is as it was, and may grow again."""
+    small = replace(SUITES["digits_inf"], epochs=1).with_models(1, 1, 1)
+    folder = train_suite(small, tmp_path / "suite")
+    manifest, before = folder.manifest(), copies(folder, small)
+    grown, order = small.with_models(1, 1, 2), ["rows.parquet", "keys.json", "opening-dev.json", "opening-final.json"]
+    write, allowed = cache.atomic_write, order[: order.index(last) + 1]
+
+    def stop(path: Path, content: bytes) -> None:
+        if path.name not in allowed:
+            raise KeyboardInterrupt
+        write(path, content)
+
+    monkeypatch.setattr(folder_module, "atomic_write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        train_suite(grown, folder.root)
+    monkeypatch.setattr(folder_module, "atomic_write", write)
+    assert folder.manifest() == manifest
+    assert len(folder.keys()) == 3
+    assert train_suite(small, folder.root).complete()
+    folder.verify()
+    assert copies(folder, small) == before
+    for split, commitment in manifest.commitments.items():
+        assert folder.opening(split).commitment() == commitment
+    train_suite(grown, folder.root).verify()
+
+
+def test_training_does_not_go_on_with_another_truth(tmp_path: Path) -> None:
+    suite = replace(SUITES["digits_inf"], epochs=1).with_models(1, 1, 0)
+    folder = train_suite(suite, tmp_path / "suite")
+    rows: Any = read_truth(folder.rows_path("private"))
+    rows[1]["membership"] = 1 - rows[1]["membership"]
+    write_truth(rows, folder.rows_path("private"))
+    folder.rows_path("public").unlink()
+    with pytest.raises(FolderError, match=r"its truth of dev is not the one that suite\.json commits to"):
+        train_suite(suite, folder.root)
+
+
+def test_what_was_measured_of_a_model_is_kept_with_a_digest(trained: Path, tmp_path: Path) -> None:
+    """Mean loss of the members, by a loop; a model whose record was changed counts as not trained."""
+    folder = SuiteFolder(tmp_path / "suite")
+    shutil.copytree(trained / "digits_hi", folder.root)
+    suite, data = folder.manifest().suite, load_base("digits")
+    for model_id, row in enumerate(read_truth(folder.rows_path("private"))):
+        network = checkpoint.load(folder.checkpoint(suite, model_id))
+        losses = [
+            float(torch.nn.functional.cross_entropy(network(data.inputs([record])), data.labels[[record]]))
+            for record in row["challenge"][row["membership"] == 1]
+        ]
+        measured = folder.measured(suite, model_id)
+        assert measured is not None
+        assert measured.member_loss == pytest.approx(np.mean(losses), rel=1e-5)
+    path = folder.root / "private" / "partial" / "model_0.json"
+    values = json.loads(path.read_bytes())
+    told = {name: str(values[name]) for name in ("sha256", "accuracy", "member_loss")}
+    text = json.dumps(told | {"suite": "digits_hi", "model_id": 0}, sort_keys=True, separators=(",", ":"))
+    assert values["digest"] == hashlib.sha256(text.encode()).hexdigest()
+    for change in ({"accuracy": 0.99}, {"member_loss": 0.0}, {"digest": "0" * 64}):
+        path.write_text(json.dumps(values | change))
+        assert folder.measured(suite, 0) is None
+
+
+def test_recipes_of_later_versions_are_not_trained(tmp_path: Path) -> None:
+    for change in ({"design": "coins"}, {"precision": "bfloat16"}):
+        with pytest.raises(DeviceError, match="this version trains suites with design exact and precision float32"):
+            train_suite(replace(SUITES["digits_inf"], **change), tmp_path / "suite")  # type: ignore[arg-type]
+    assert not (tmp_path / "suite").exists()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mico_hub import cli, repository, scorecard, submission, tables
 from mico_hub.data import DATASETS, BaseDataset, Twins, load_base, twins
 from mico_hub.disclosure import Measured, disclose
-from mico_hub.folder import Manifest
+from mico_hub.manifest import Manifest
 from mico_hub.report import Result, conclusions, page
 from mico_hub.scoring import intervals, mico_score
 from mico_hub.splits import draw
@@ -191,7 +191,7 @@ def test_the_command_needs_no_base_data(
     root, predictions = tmp_path / "mico", tmp_path / "predictions"
     expected = DATASETS["sst2"].twins
     assert expected is not None
-    rows = []
+    rows: list[Any] = []
     for model_id in range(2):
         split = draw(DATASETS["sst2"].num_records, suite.n, suite.m)
         row, _ = disclose(suite, model_id, split, Measured("x", "0" * 64, 1, 0.5, None, None))

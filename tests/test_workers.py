@@ -17,6 +17,7 @@ import torch
 
 from mico_hub import checkpoint
 from mico_hub.data import load_base
+from mico_hub.engine import installed
 from mico_hub.folder import SuiteFolder
 from mico_hub.models import MLP
 from mico_hub.randomness import Keys
@@ -24,7 +25,7 @@ from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 from mico_hub.training import train_suite
-from mico_hub.workers import Common, Finished, Processes, TrainingJob, WorkerError, installed
+from mico_hub.workers import Common, Finished, Processes, TrainingJob, WorkerError
 from mico_hub.workers import job as job_module
 from mico_hub.workers import train as train_module
 from mico_hub.workers.cluster import ray_cluster
@@ -153,7 +154,7 @@ class FakePool:
         outcome = self.outcomes.get(job.model_ids[0], [None]).pop(0)
         if outcome is not None:
             raise outcome
-        return [Finished(model_id, b"", None) for model_id in job.model_ids]
+        return [Finished(model_id, b"", None, 0.0) for model_id in job.model_ids]
 
     def steps(self) -> dict[Any, int]:
         return dict.fromkeys(self.begun, 1)
@@ -180,7 +181,7 @@ def test_a_job_whose_worker_is_lost_is_begun_again_so_often_and_no_more() -> Non
 def test_what_else_has_ended_when_a_job_fails_is_kept() -> None:
     """Jobs 0 and 1 end together; of job 0 a model was finished before it failed."""
     failure = WorkerError("out of memory")
-    failure.finished = [Finished(10, b"", None)]
+    failure.finished = [Finished(10, b"", None, 0.0)]
     done: list[int] = []
     with pytest.raises(WorkerError, match="out of memory"):
         dispatched({0: [failure]}, done, [])

@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from builders.build import build
-from mico_hub.folder import FolderError
+from mico_hub.format import FormatError
 from mico_hub.repository import suites_in
 
 
@@ -22,7 +22,7 @@ def main() -> int:
     options = parser.parse_args()
     try:
         build(options.suites, options.out)
-    except (FolderError, OSError) as error:
+    except (FormatError, OSError) as error:
         sys.stderr.write(f"build_repo: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -16,9 +16,8 @@ import datasets
 
 from builders.secrecy import Findings, inspect
 from mico_hub import tables
-from mico_hub.commitments import CommitmentError
 from mico_hub.data import DataError, load_base
-from mico_hub.folder import FolderError
+from mico_hub.format import FormatError
 from mico_hub.messages import listed
 
 LEAKS = 3  # an exit code that no crash has
@@ -49,7 +48,7 @@ def main() -> int:
     datasets.disable_progress_bars()
     try:
         findings = inspect(options.folder, options.suites, lambda name: load_base(name, options.data))
-    except (CommitmentError, DataError, FolderError, OSError) as error:
+    except (DataError, FormatError, OSError) as error:
         sys.stderr.write(f"check_leaks: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from mico_hub.checkpoint import CheckpointError
 from mico_hub.data import DataError, load_base
-from mico_hub.folder import FolderError, SuiteFolder
-from mico_hub.signals import THERE_ARE, SignalError
+from mico_hub.folder import SuiteFolder
+from mico_hub.format import FormatError
+from mico_hub.signals import THERE_ARE
 from mico_hub.signals.suite import compute_suite
 from mico_hub.workers import WorkerError
 from mico_hub.workers.options import add_arguments, parse, workers_of
@@ -50,7 +50,7 @@ def main() -> int:
     except WorkerError as error:
         sys.stderr.write(f"compute_signals: {error}\nWhat is done is kept; the same command goes on from there.\n")
         return 2
-    except (CheckpointError, DataError, FolderError, SignalError, OSError) as error:
+    except (DataError, FormatError, OSError) as error:
         sys.stderr.write(f"compute_signals: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -20,7 +20,8 @@ import mico_hub
 from builders.build import build
 from mico_hub import report, tables
 from mico_hub.attacks import ATTACKS
-from mico_hub.folder import PRIVATE, PRIVATE_SCHEMA, SuiteFolder, read_rows
+from mico_hub.folder import PRIVATE, SuiteFolder
+from mico_hub.parquet import read_truth
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import Suite, tracks
 from mico_hub.training import train_suite
@@ -37,7 +38,7 @@ def attack_suite(suite: Suite, folder: SuiteFolder) -> list[report.Result]:
     rows = load_dataset("mico", suite.name)
     metric = evaluate.load("mico_score")
     noise = folder.manifest().noise_multiplier
-    truth = {row["model_id"]: row["membership"] for row in read_rows(folder.rows_path(PRIVATE), PRIVATE_SCHEMA)}
+    truth = {row["model_id"]: row["membership"] for row in read_truth(folder.rows_path(PRIVATE))}
     results = []
     for split in ("dev", "final"):
         membership = [truth[row["model_id"]].tolist() for row in rows[split]]

@@ -16,16 +16,21 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from mico_hub import original
-from mico_hub.disclosure import Measured, Row
-from mico_hub.folder import FolderError, Manifest, SuiteFolder, checkpoint_path
-from mico_hub.original.files import Files, raise_problems, settled
-from mico_hub.original.release import Location, locate
-from mico_hub.original.rows import make_rows
+from mico_hub.consistency import checkpoint_path
+from mico_hub.disclosure import Measured
+from mico_hub.folder import SuiteFolder
+from mico_hub.format import FormatError
+from mico_hub.manifest import Manifest
+from mico_hub.parquet import FolderError
+from mico_hub.rows import Row
+from mico_hub.sources import original
+from mico_hub.sources.original.files import raise_problems, settled
+from mico_hub.sources.original.release import Location, locate
+from mico_hub.sources.original.rows import make_rows
 from mico_hub.suites import tracks
 
 
-def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) -> SuiteFolder:
+def import_suite(files: original.Original, name: str, root: Path, *, partial: bool = False) -> SuiteFolder:
     """Makes the suite folder of one of the competition's suites, or completes it.
 
     Args:
@@ -44,7 +49,7 @@ def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) 
     suite = manifest.suite
     if manifest.missing and not partial:
         raise original.OriginalError(
-            f"{files}: {name} has {manifest.num_models} of {sum(suite.models)} models; missing: model_"
+            f"{files.where}: {name} has {manifest.num_models} of {sum(suite.models)} models; missing: model_"
             f"{', model_'.join(map(str, manifest.missing[:5]))}{', ...' if len(manifest.missing) > 5 else ''}. "
             f"Pass --partial to import those that are there"
         )
@@ -52,7 +57,9 @@ def import_suite(files: Files, name: str, root: Path, *, partial: bool = False) 
         return _import_all(files, name, folder, manifest, rows)
 
 
-def _import_all(files: Files, name: str, folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> SuiteFolder:
+def _import_all(
+    files: original.Original, name: str, folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]
+) -> SuiteFolder:
     suite = manifest.suite
     if not folder.exists():
         folder.begin_import(manifest)
@@ -64,7 +71,7 @@ def _import_all(files: Files, name: str, folder: SuiteFolder, manifest: Manifest
         sha256, size = original.convert_checkpoint(files, location, path, row["sha256"], row["num_bytes"], out)
         named = checkpoint_path(suite, location.model_id)
         measured = Measured(named, sha256, size, accuracy=None, epsilon=None, delta=None)
-        folder.finish_model(location.model_id, measured, made_from(location))
+        folder.finish_model(suite, location.model_id, measured, made_from(location))
         return measured
 
     def made_from(location: Location) -> str:
@@ -79,7 +86,7 @@ def _import_all(files: Files, name: str, folder: SuiteFolder, manifest: Manifest
     results = files.each(missing, convert)
     imported, problems = settled(tqdm(results, desc=name, total=len(rows), initial=len(done), unit="model"))
     done |= imported
-    raise_problems(f"{files}: {name}", problems, len(missing))
+    raise_problems(f"{files.where}: {name}", problems, len(missing))
     folder.finish([_imported(row, done[location]) for location, row in by_location.items()])
     return folder
 
@@ -105,7 +112,7 @@ def chosen_suites(names: Sequence[str]) -> list[str]:
     return [name for name in original.SUITE_NAMES if name in wanted]
 
 
-def find_files(suite: str, sources: Sequence[str]) -> Files | None:
+def find_files(suite: str, sources: Sequence[str]) -> original.Original | None:
     """The first of the sources that has the suite, or None; without any, the competition's repository on the Hub.
 
     Raises:
@@ -115,7 +122,7 @@ def find_files(suite: str, sources: Sequence[str]) -> Files | None:
     if not sources:
         place = original.published_by_the_competition(suite)
         assert place is not None
-        return place.files
+        return place
     for source in sources:
         place = original.parse(source)
         if place is None:
@@ -124,7 +131,7 @@ def find_files(suite: str, sources: Sequence[str]) -> Files | None:
                 f"one of {', '.join(release.repository for release in original.RELEASES.values())}[@revision]"
             )
         if place.has(suite):
-            return place.files
+            return place
     return None
 
 
@@ -152,7 +159,7 @@ def main() -> int:
                 raise original.OriginalError(f"{name} is in none of: {', '.join(options.source)}")
             folder = import_suite(files, name, options.out / name, partial=options.partial)
             sys.stdout.write(f"{name}: {folder.manifest().num_models} models in {folder.root}\n")
-    except (FolderError, original.OriginalError, OSError) as error:
+    except (FormatError, original.OriginalError, OSError) as error:
         sys.stderr.write(f"import_original: {error}\n")
         return 2
     except KeyboardInterrupt:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -24,7 +25,7 @@ from builders.check import check
 from builders.hub import Content, PublishError, Repository, verify, xet_at_hand
 from mico_hub import repository as published
 from mico_hub import tables
-from mico_hub.folder import FolderError
+from mico_hub.format import FormatError
 from mico_hub.messages import listed
 
 
@@ -94,12 +95,17 @@ def check_leaks(options: argparse.Namespace) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Checks, and does what was asked for."""
-    paths = check(options.folder)
+    with TemporaryDirectory() as scratch:
+        fresh = Path(scratch) / "fresh"
+        return _run(options, fresh, check(options.folder, fresh))
+
+
+def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str]) -> int:
     if (others := unofficial(options.folder)) and not options.unofficial_data:
         raise PublishError(
             listed("not the official base datasets; pass --unofficial-data if that is as it should be:", others)
         )
-    made = publish.plan(options.folder, paths, options.suites)
+    made = publish.plan(options.folder, fresh, paths, options.suites)
     publish.refuse_names(options.repository, options.truth_repo)
     api = HfApi()
     if options.verify:
@@ -110,7 +116,7 @@ def run(options: argparse.Namespace) -> int:
     if code := check_leaks(options):
         sys.stdout.write("nothing was uploaded\n")
         return code
-    if check(options.folder) != paths:
+    if check(options.folder, fresh.with_name("again")) != paths:
         raise PublishError(f"{options.folder} has changed while it was checked; nothing was uploaded")
     publish.refuse(made, api, options.repository, options.truth_repo)
     if options.dry_run:
@@ -149,7 +155,7 @@ def main() -> int:
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # which gives back what is read a few rows at a time
     try:
         return run(options)
-    except (FolderError, PublishError, OSError) as error:
+    except (FormatError, PublishError, OSError) as error:
         sys.stderr.write(f"publish: {error}\n")
         return 2
     except KeyboardInterrupt:

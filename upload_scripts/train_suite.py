@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from mico_hub.data import DataError, load_base
-from mico_hub.folder import FolderError
+from mico_hub.format import FormatError
 from mico_hub.models import MODELS
 from mico_hub.sgd import DeviceError, Runtime
 from mico_hub.suites import Suite, UnknownSuiteError, get_suite
@@ -83,9 +83,9 @@ def main() -> int:
     try:
         chosen = [get_suite(name) for name in dict.fromkeys(options.suites)]
         train_all([suite.with_models(*options.models) if options.models else suite for suite in chosen], options)
-    except (DataError, DeviceError, FolderError, UnknownSuiteError, WorkerError, OSError) as error:
+    except (DataError, DeviceError, FormatError, UnknownSuiteError, WorkerError, OSError) as error:
         sys.stderr.write(f"train_suite: {error}\n")
-        if not isinstance(error, UnknownSuiteError):
+        if isinstance(error, WorkerError | OSError):  # the others would come again
             sys.stderr.write("Finished models are kept; the same command goes on from there.\n")
         return 2
     except KeyboardInterrupt:

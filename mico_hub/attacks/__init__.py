@@ -1,7 +1,7 @@
 """Reference attacks, one a file, and how they are run on a suite."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,8 +24,9 @@ from mico_hub.attacks.base import (
     TooFewShadowsError,
 )
 from mico_hub.data import BaseDataset
-from mico_hub.loading import find_signals, load_data, load_manifest, rows_of
+from mico_hub.loading import Handle, handle_of
 from mico_hub.messages import did_you_mean
+from mico_hub.rows import Row, as_rows
 from mico_hub.signals.layout import public_population, seen
 from mico_hub.splits import Indices
 
@@ -49,17 +50,13 @@ LADDER = tuple(attack for attack in ATTACKS.values() if not attack.trains)
 
 logger = logging.getLogger("mico_hub")
 
-Row = Mapping[str, Any]
 
-
-def attack(
-    name: str | Attack, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
-) -> list[FloatArray]:
+def attack(name: str | Attack, targets: Any, shadows: Any = None, source: str | None = None) -> list[FloatArray]:
     """Attacks models with a reference attack, or with one of your own.
 
     Args:
         name: A key of `ATTACKS`, a file of your own, `mine.py`, or an `Attack`.
-        targets: Rows of the models to attack.
+        targets: Rows of the models to attack: a `Dataset` in any format, or rows.
         shadows: Rows of models whose training records are known, usually the suite's `train` split. None: the targets
             themselves, each attacked with the others (leave one model out), so their membership must be known.
         source: Where the suite is, as for `load_model`.
@@ -75,9 +72,7 @@ def attack(
     return to_predictions(attack_scores(name, targets, shadows, source))
 
 
-def attack_scores(
-    name: str | Attack, targets: Iterable[Row], shadows: Iterable[Row] | None = None, source: str | None = None
-) -> list[FloatArray]:
+def attack_scores(name: str | Attack, targets: Any, shadows: Any = None, source: str | None = None) -> list[FloatArray]:
     """As `attack`, but the scores themselves: (2m,) for each target on any scale, from it and its shadows alone."""
     chosen = find(name)
     prepared = prepare([chosen], targets, shadows, source)
@@ -166,8 +161,8 @@ class Prepared:
 
 def prepare(
     chosen: Sequence[Attack],
-    targets: Iterable[Row],
-    shadows: Iterable[Row] | None = None,
+    targets: Any,
+    shadows: Any = None,
     source: str | None = None,
     data: BaseDataset | None = None,
 ) -> Prepared:
@@ -179,19 +174,20 @@ def prepare(
     Raises:
         ValueError: As `attack`.
     """
-    rows = rows_of(targets)
+    rows = as_rows(targets)
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
+    suite = handle_of(rows[0], source)
     leave_out = shadows is None
     others: list[Row] = []
     if any(each.shadows and not each.trains for each in chosen):
-        others = _shadow_rows(rows if shadows is None else rows_of(shadows))
+        others = _shadow_rows(rows if shadows is None else as_rows(shadows))
     asked = dict.fromkeys(name for each in chosen for name in each.signals)
-    published = {name: find_signals(rows[0], name, source) for name in asked}
+    published = {name: suite.find_signals(rows[0], name) for name in asked}
     population = _indices([])
     if any(each.population for each in chosen):
         there = next(filter(None, published.values()), None)
-        population = public_population(len(data or load_data(rows[0], source))) if there is None else there.population
+        population = public_population(len(data or suite.data())) if there is None else there.population
     records = np.unique(np.concatenate([population, *(_indices(row["challenge"]) for row in rows)]))
 
     def of(models: Sequence[Row]) -> dict[str, FloatArray]:
@@ -199,7 +195,7 @@ def prepare(
             return {name: np.empty((0, len(records))) for name in published}
         found = {name: _published(signal, models, records) for name, signal in published.items()}
         if missing := [name for name, values in found.items() if values is None]:
-            computed = signals.compute(models, records, data or load_data(rows[0], source), source, missing)
+            computed = signals.compute(models, records, data or suite.data(), suite.checkpoints, missing)
             found |= {name: values.astype(np.float64) for name, values in computed.items()}
         return {name: values for name, values in found.items() if values is not None}
 
@@ -211,12 +207,12 @@ def prepare(
         shadows=of_targets if leave_out and others else of(others),
         member=np.array([seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
         leave_out=leave_out and bool(others),
-        own=_own(rows, source, data) if any(each.trains for each in chosen) else (),
+        own=_own(rows, suite, data) if any(each.trains for each in chosen) else (),
     )
 
 
-def _own(rows: Sequence[Row], source: str | None, data: BaseDataset | None) -> Sequence[distinguisher.OwnShadows]:
-    return distinguisher.train_shadows(rows, load_manifest(rows[0], source), data or load_data(rows[0], source))
+def _own(rows: Sequence[Row], suite: Handle, data: BaseDataset | None) -> Sequence[distinguisher.OwnShadows]:
+    return distinguisher.train_shadows(rows, suite.manifest, data or suite.data())
 
 
 def _published(found: signals.Signals | None, models: Sequence[Row], records: Indices) -> FloatArray | None:

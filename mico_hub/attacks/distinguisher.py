@@ -11,7 +11,7 @@ here for all 2m records of a challenge at once.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,21 +21,22 @@ import numpy as np
 from safetensors.numpy import load_file, save
 from tqdm import tqdm
 
+from mico_hub import engine
 from mico_hub.attacks import lira
 from mico_hub.attacks.base import Attack, AttackError, Chosen, FloatArray
 from mico_hub.cache import atomic_write, cache_dir
+from mico_hub.format import FORMAT
+from mico_hub.rows import Row, name_of
 from mico_hub.splits import Split, random_order, stored_split
 
 if TYPE_CHECKING:
     from mico_hub.data import BaseDataset
-    from mico_hub.folder import Manifest
+    from mico_hub.manifest import Manifest
     from mico_hub.models import Start
     from mico_hub.workers import TrainingJob
 
 SHADOWS = 32
 """Models that are trained for each target."""
-
-Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,8 +102,9 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
 
 
 def _kept(row: Row, manifest: "Manifest") -> Path:
-    """Where the results for a target are kept: by the target, the recipe, and how many they are."""
-    of = f"{row['sha256']} {row['suite']}/{row['model_id']} {manifest.suite} {manifest.noise_multiplier} {SHADOWS}"
+    """Where the results for a target are kept: by the target, recipe, format and engines, and how many they are."""
+    engines = f"{FORMAT} {engine.TRAINING} {engine.SIGNALS}"
+    of = f"{engines} {row['sha256']} {name_of(row)} {manifest.suite} {manifest.noise_multiplier} {SHADOWS}"
     records = b"".join(np.asarray(row[name], dtype=np.int64).tobytes() for name in ("challenge", "training"))
     key = hashlib.sha256(of.encode() + records).hexdigest()[:32]
     return cache_dir() / "distinguisher" / f"{key}.safetensors"
@@ -121,12 +123,12 @@ def _job(
 ) -> "TrainingJob":
     from mico_hub.randomness import Keys
     from mico_hub.sgd import Assignment, Runtime
-    from mico_hub.workers import TrainingJob, installed
+    from mico_hub.workers import TrainingJob
 
     given = [Assignment(manifest.suite, split, Keys.draw(), manifest.noise_multiplier) for split in splits]
     ids = tuple(range(number * SHADOWS, (number + 1) * SHADOWS))
     digest = None if start is None else start.digest
-    return TrainingJob(ids, tuple(given), Runtime(), installed(), data.digest, digest)
+    return TrainingJob(ids, tuple(given), Runtime(), engine.installed(), data.digest, digest)
 
 
 def _margins(weights: Sequence[bytes], row: Row, data: "BaseDataset") -> Any:

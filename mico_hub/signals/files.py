@@ -15,7 +15,8 @@ of the others:
     SPLIT.values.challenge, .population, .training, .evaluation     (M, K) float32; the last two in `ddp` suites
     SPLIT.records.training, .evaluation                             (M, K) int32
 
-The metadata name suite and signal, and hold a digest over the SHA-256 of the suite's checkpoints.
+The metadata name suite and signal, and hold a digest over the SHA-256 of the suite's checkpoints and the number of the
+code that computed the values, `engine.SIGNALS`.
 """
 
 import hashlib
@@ -32,12 +33,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mico_hub.disclosure import REVEALED_SPLIT, Row
+from mico_hub import engine
+from mico_hub.disclosure import REVEALED_SPLIT
+from mico_hub.format import METADATA_KEY, FormatError, canonical, known_keys, stamped
+from mico_hub.rows import Row
 from mico_hub.signals.layout import Layout, seen, shown
 from mico_hub.signals.names import SignalError
 from mico_hub.splits import Indices
-
-METADATA_KEY = "mico_hub_signals"
 
 Floats = npt.NDArray[np.float32]
 Tensors = dict[str, npt.NDArray[np.generic]]
@@ -72,6 +74,7 @@ class Signals:
     name: str
     checkpoints: str  # digest over the SHA-256 of the suite's checkpoints
     tensors: Mapping[str, npt.NDArray[np.generic]]  # as in the file
+    engine: int = engine.SIGNALS  # of the code that computed the values
 
     @cached_property
     def records(self) -> Indices:
@@ -237,9 +240,13 @@ class Frame:
 
     def fits(self, found: Signals) -> bool:
         """Whether a file is of these checkpoints and records."""
-        return found.checkpoints == self.checkpoints and all(
-            name in found.tensors and np.array_equal(found.tensors[name], tensor)
-            for name, tensor in self.tensors.items()
+        return (
+            found.suite == self.suite
+            and found.checkpoints == self.checkpoints
+            and all(
+                name in found.tensors and np.array_equal(found.tensors[name], tensor)
+                for name, tensor in self.tensors.items()
+            )
         )
 
     def arranged(self, values: Mapping[int, Floats]) -> dict[str, Floats]:
@@ -268,30 +275,62 @@ class Frame:
             raise SignalError(f"{found.suite}, {found.name}: expected {list(values)} of shapes {expected}, got {got}")
         return values
 
-    def file(self, name: str, values: Mapping[str, Floats]) -> bytes:
+    def file(self, name: str, values: Mapping[str, Floats], computed_by: int = engine.SIGNALS) -> bytes:
         """The file of a signal; the same bytes for the same values.
 
         Args:
             name: The signal's.
             values: As `arranged` gives them.
+            computed_by: Which `engine.SIGNALS`.
         """
-        about = {"suite": self.suite, "signal": name, "checkpoints": self.checkpoints}
+        about = stamped({"suite": self.suite, "signal": name, "checkpoints": self.checkpoints, "engine": computed_by})
         tensors = {
             key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in {**self.tensors, **values}.items()
         }
         return save(tensors, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
 
+ABOUT = ("suite", "signal", "checkpoints", "engine")
+"""The keys of the metadata."""
+
+
 def read(path: Path) -> Signals:
     """Maps a file into memory.
 
     Raises:
-        SignalError: It is no file of signals.
+        SignalError: It is no file of signals, or none that this version reads.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = json.loads((file.metadata() or {})[METADATA_KEY])
+            about = known_keys(json.loads((file.metadata() or {})[METADATA_KEY]), ABOUT, str(path))
             tensors = {key: file.get_tensor(key).numpy() for key in file.keys()}  # noqa: SIM118 (not a dict)
-        return Signals(about["suite"], about["signal"], about["checkpoints"], tensors)
+        suite, signal, checkpoints, number = (about[key] for key in ABOUT)
+        if not all(isinstance(text, str) for text in (suite, signal, checkpoints)) or type(number) is not int:
+            raise TypeError(f"its metadata are {about}")
+    except FormatError as error:
+        raise SignalError(str(error)) from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise SignalError(f"{path}: expected a file of signals: {error!r}") from error
+    return Signals(suite, signal, checkpoints, tensors, number)
+
+
+def metadata_of(path: Path) -> Mapping[str, str]:
+    """All metadata of a safetensors file."""
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
+
+
+def digest(path: Path) -> str:
+    """SHA-256 in hexadecimal over what a file of signals says: its metadata, and its tensors by name.
+
+    Of each tensor a line `NAME DTYPE SHAPE`, as in `train.values float32 100x2190`, and its values, little-endian.
+
+    Raises:
+        SignalError: As `read`.
+    """
+    found = read(path)
+    hasher = hashlib.sha256(canonical(json.loads(metadata_of(path)[METADATA_KEY])) + b"\n")
+    for name, tensor in sorted(found.tensors.items()):
+        hasher.update(f"{name} {tensor.dtype} {'x'.join(map(str, tensor.shape))}\n".encode())
+        hasher.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
+    return hasher.hexdigest()

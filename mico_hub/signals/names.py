@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from mico_hub import models
+from mico_hub.format import FormatError
 from mico_hub.gradients import stackable
 
 SIGNALS = ("loss", "margin", "modified_entropy", "gradient_norm")
@@ -18,7 +19,7 @@ GRADIENT_NORM = SIGNALS[-1]
 """The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
 
 
-class SignalError(ValueError):
+class SignalError(FormatError):
     """A file of signals that is not what it should be, or signals that there are not."""
 
 

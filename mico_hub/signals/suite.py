@@ -13,13 +13,15 @@ from safetensors.numpy import load_file, save
 from torch import nn
 from tqdm import tqdm
 
-from mico_hub import checkpoint
+from mico_hub import checkpoint, engine
 from mico_hub.cache import atomic_write
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.records import chosen
-from mico_hub.disclosure import Row
-from mico_hub.folder import PUBLIC, PUBLIC_SCHEMA, FolderError, SuiteFolder, read_rows
+from mico_hub.folder import PUBLIC, SuiteFolder
+from mico_hub.format import FORMAT
 from mico_hub.loading import require_data_of
+from mico_hub.parquet import FolderError, read_rows
+from mico_hub.rows import Row
 from mico_hub.sgd import exact_arithmetic
 from mico_hub.signals.files import Floats, Frame, read
 from mico_hub.signals.layout import Layout, shown
@@ -27,7 +29,7 @@ from mico_hub.signals.names import SignalError, signals_of
 from mico_hub.signals.values import HELD_BYTES, values_of
 from mico_hub.splits import Indices
 from mico_hub.suites import Suite
-from mico_hub.workers import Common, ThisProcess, Workers, installed
+from mico_hub.workers import Common, ThisProcess, Workers
 from mico_hub.workers.job import Report, require_same
 
 AT_ONCE = 4_000  # records; after so many a job tells how far it is
@@ -51,7 +53,7 @@ class SignalJob:
     names: tuple[str, ...]
     device: str
     data_digest: str
-    versions: dict[str, str]  # `installed()` where the run is
+    versions: dict[str, str]  # `engine.installed()` where the run is
 
     @property
     def steps(self) -> int:
@@ -66,7 +68,7 @@ class SignalJob:
             CheckpointError: A checkpoint is none.
         """
         data = f"{common.data.name} with digest"
-        require_same({**self.versions, data: self.data_digest}, {**installed(), data: common.data.digest})
+        require_same({**self.versions, data: self.data_digest}, {**engine.installed(), data: common.data.digest})
         networks = [_load(each) for each in self.checkpoints]
         parts = []
         with exact_arithmetic(self.device):
@@ -121,7 +123,7 @@ def compute_suite(
     data = data or load_base(suite.dataset)
     require_data_of(manifest, data)
     with folder.locked():
-        rows = read_rows(folder.rows_path(PUBLIC), PUBLIC_SCHEMA)
+        rows = read_rows(folder.rows_path(PUBLIC))
         layout = Layout.of(rows, len(data))
         frame = Frame.of(layout, rows)
         missing = [name for name in wanted if not _is_whole(_path(folder, name), frame)]
@@ -168,8 +170,8 @@ def _wanted(network: str, names: Sequence[str] | None) -> list[str]:
 
 
 def _is_whole(path: Path, frame: Frame) -> bool:
-    """Whether the file is there, of these checkpoints and records."""
-    return path.exists() and frame.fits(read(path))
+    """Whether the file is there, of these checkpoints and records, computed as it would be now."""
+    return path.exists() and (found := read(path)).engine == engine.SIGNALS and frame.fits(found)
 
 
 def _load(weights: Path | bytes) -> nn.Module:
@@ -213,7 +215,8 @@ class _Work:
         atomic_write(self._kept(row), save(model.values))
 
     def _kept(self, row: Row) -> Path:
-        made_of = [row["sha256"], *self.names, *sorted(f"{k} {v}" for k, v in installed().items()), self.device]
+        packages = [f"{name} {number}" for name, number in sorted(engine.versions().items()) if name != "mico-hub"]
+        made_of = [f"{FORMAT}", f"{engine.SIGNALS}", f"{row['sha256']}", *self.names, *packages, self.device]
         key = hashlib.sha256("\n".join(made_of).encode() + self.layout.of_row(row).tobytes()).hexdigest()[:16]
         return self.folder.unfinished_signals / f"model_{row['model_id']}-{key}.safetensors"
 
@@ -237,7 +240,7 @@ class _Work:
             self.names,
             self.device,
             self.data.digest,
-            installed(),
+            engine.installed(),
         )
 
 

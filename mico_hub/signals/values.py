@@ -1,8 +1,9 @@
 """Signals computed: records outside, models inside, so that a batch is prepared once for all models."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +14,8 @@ from tqdm import tqdm
 from mico_hub import checkpoint
 from mico_hub.data.records import Records, chosen
 from mico_hub.gradients import Gradients, gradients_of
-from mico_hub.loading import fetch_checkpoints
 from mico_hub.models import default_device, logits
+from mico_hub.rows import Row, name_of
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
 from mico_hub.splits import Indices
@@ -109,10 +110,10 @@ def _channels_last(inputs: "Inputs") -> "Inputs":
 
 
 def compute(
-    rows: Iterable[Mapping[str, Any]],
+    rows: Iterable[Row],
     records: Indices,
     data: "BaseDataset",
-    source: str | None = None,
+    checkpoints: Callable[[Sequence[Row]], Iterable[tuple[Row, Path]]],
     names: Iterable[str] = tuple(OUTPUT_SIGNALS),
 ) -> Values:
     """Signals of every model on every record, (M, R) each, models in the order of `rows`.
@@ -121,7 +122,7 @@ def compute(
         rows: Rows of a suite, M of them; their checkpoints are brought several at once.
         records: R indices into the base dataset.
         data: The base dataset.
-        source: Where the checkpoints are, as for `load_model`.
+        checkpoints: Brings those of rows here, each row with its file, in any order: `Handle.checkpoints`.
         names: Of `signals_of` the suite's network.
 
     Raises:
@@ -131,14 +132,16 @@ def compute(
     names = list(names)
     held = chosen(data, records, device)
     listed = list(rows)
-    position = {id(row): index for index, row in enumerate(listed)}
+    positions: dict[str, list[int]] = {}
+    for index, row in enumerate(listed):
+        positions.setdefault(name_of(row), []).append(index)
     values = {name: np.empty((len(listed), len(records)), dtype=np.float32) for name in names}
-    brought = iter(fetch_checkpoints(listed, source))
+    brought = iter(checkpoints(listed))
     together = max(1, HELD_BYTES // listed[0]["num_bytes"]) if listed else 1
     with tqdm(desc="signals", total=len(listed), unit="model", leave=False) as bar:
         while group := list(islice(brought, together)):
             networks = [checkpoint.load(path) for _, path in group]
-            at = [position[id(row)] for row, _ in group]
+            at = [positions[name_of(row)].pop() for row, _ in group]
             for name, of_group in values_of(networks, held, values, device).items():
                 values[name][at] = of_group
             bar.update(len(group))

@@ -3,7 +3,7 @@
 A job carries all that decides its results, so it does not matter where it runs, or how often it is begun.
 """
 
-from mico_hub.workers.job import Common, Job, WorkerError, Workers, installed
+from mico_hub.workers.job import Common, Job, WorkerError, Workers
 from mico_hub.workers.local import Processes, ThisProcess, on_this_machine
 from mico_hub.workers.train import Finished, TrainingJob
 
@@ -16,6 +16,5 @@ __all__ = [
     "TrainingJob",
     "WorkerError",
     "Workers",
-    "installed",
     "on_this_machine",
 ]

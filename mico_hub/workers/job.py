@@ -1,18 +1,11 @@
 """A piece of a suite's work that one worker does: what it is given, what it gives back. No files."""
 
-import hashlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from mico_hub.data import BaseDataset
 from mico_hub.models import Start
-
-PACKAGES = ("torch", "opacus", "numpy", "transformers", "safetensors")
-"""What a model's weights depend on besides its assignment, its data and this package."""
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
@@ -88,17 +81,6 @@ class Workers(Protocol):
             WorkerError: A job failed, or what it runs on. What others had finished by then was yielded before.
         """
         ...
-
-
-@cache
-def installed() -> dict[str, str]:
-    """What decides weights here besides what a job carries: this package, by version and content, and `PACKAGES`."""
-    package = Path(__file__).parents[1]
-    content = hashlib.sha256()
-    for path in sorted(package.rglob("*.py"), key=lambda path: path.relative_to(package).parts):
-        content.update(f"{path.relative_to(package).as_posix()}\n".encode() + path.read_bytes())
-    own = {"mico-hub": f"{version('mico-hub')}+{content.hexdigest()[:12]}"}
-    return own | {name: version(name) for name in PACKAGES}
 
 
 def require_same(expected: dict[str, str | None], here: dict[str, str | None]) -> None:

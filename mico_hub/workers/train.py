@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 
 from mico_hub import checkpoint
-from mico_hub.sgd import Assignment, Runtime, accuracy, train_models
-from mico_hub.workers.job import Common, Report, WorkerError, installed, require_same
+from mico_hub.engine import installed
+from mico_hub.sgd import Assignment, Runtime, accuracy, mean_loss, train_models
+from mico_hub.workers.job import Common, Report, WorkerError, require_same
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 
@@ -23,6 +24,7 @@ class Finished:
     model_id: int
     weights: bytes  # the checkpoint file
     accuracy: float | None  # over the records that no one has seen; None where there are none
+    member_loss: float  # mean over the member challenges; never public
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class TrainingJob:
     model_ids: tuple[int, ...]
     assignments: tuple[Assignment, ...]  # aligned with `model_ids`
     runtime: Runtime
-    versions: Mapping[str, str]  # `installed()` where the suite was begun
+    versions: Mapping[str, str]  # `engine.installed()` where the run is
     data_digest: str  # of the base dataset
     start_digest: str | None  # of the weights that training starts from
 
@@ -93,7 +95,8 @@ class TrainingJob:
             networks = train_models(group, common.data, runtime, of_job, common.start)
             for model_id, each, network in zip(self.model_ids[start:], group, networks, strict=False):
                 right = accuracy(network, common.data, each.split.evaluation, runtime.device)
-                yield Finished(model_id, checkpoint.serialise(network.cpu(), suite.model), right)
+                loss = mean_loss(network, common.data, each.split.member, runtime.device)
+                yield Finished(model_id, checkpoint.serialise(network.cpu(), suite.model), right, loss)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -3,17 +3,22 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mico_hub.data import DATASETS
-from mico_hub.disclosure import Measured, Row, disclose_original, reveals
-from mico_hub.folder import Manifest
+from mico_hub.disclosure import Measured, disclose_original, reveals
+from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
-from mico_hub.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, Files, OriginalError
-from mico_hub.original.release import CHECKPOINTS, SMALL, Location, noise_multiplier, original_suite
+from mico_hub.rows import Row
+from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError
+from mico_hub.sources.original.release import CHECKPOINTS, SMALL, Location, noise_multiplier, original_suite
 from mico_hub.splits import OriginalSplit, original_split
 from mico_hub.suites import SPLITS, Suite
+
+if TYPE_CHECKING:
+    from mico_hub.sources.original.base import Original
 
 SHOWN = 20
 """Problems that an error lists before it only counts them."""
@@ -78,7 +83,7 @@ def _incomplete(model: Model) -> Iterable[str]:
             yield f"{name}: expected at most {most:,} bytes, got {entry.size:,}"
 
 
-def make_rows(files: Files, name: str) -> tuple[Manifest, list[Row]]:
+def make_rows(files: "Original", name: str) -> tuple[Manifest, list[Row]]:
     """The manifest and the public rows of a suite of the competition, from its seeds.
 
     Args:
@@ -94,7 +99,7 @@ def make_rows(files: Files, name: str) -> tuple[Manifest, list[Row]]:
         OriginalError: They are not the competition's; the message lists all problems and names the models.
     """
     suite = original_suite(name)
-    models = find_models(files.listing(name), suite, str(files))
+    models = find_models(files.listing(name), suite, files.where)
     contents = files.read([model.files[file].location for model in models for file in SMALL if file in model.files])
     rows: list[Row] = []
     problems: list[str] = []
@@ -103,7 +108,7 @@ def make_rows(files: Files, name: str) -> tuple[Manifest, list[Row]]:
             rows.append(_row(model, contents))
         except ValueError as error:
             problems.append(f"{model}: {error}")
-    _raise(str(files), problems)
+    _raise(files.where, problems)
     there = {model.model_id for model in models}
     missing = tuple(i for ids in suite.model_ids.values() for i in ids if i not in there)
     info = DATASETS[suite.dataset]

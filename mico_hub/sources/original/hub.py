@@ -16,10 +16,10 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
-from mico_hub.original.files import (
+from mico_hub.sources.original.base import Original
+from mico_hub.sources.original.files import (
     CHECKPOINTS_AT_ONCE,
     Entry,
-    Files,
     OriginalError,
     bounded,
     home,
@@ -28,7 +28,7 @@ from mico_hub.original.files import (
     side_by_side,
     worker,
 )
-from mico_hub.original.release import RELEASES, Location, locate
+from mico_hub.sources.original.release import RELEASES, Location, locate
 from mico_hub.suites import SUITES
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ class StoppedError(OSError):
     """A request that is not made again, since nobody waits for it any more."""
 
 
-class Hub(Files):
+class Hub(Original):
     """One of the competition's repositories, at one commit.
 
     The repository's `main` is looked up once and its commit kept in the cache, so that rows and checkpoints belong
@@ -59,8 +59,14 @@ class Hub(Files):
         self.revision = revision  # None: the commit that `main` was when it was first looked up
         self._commit: str | None = None
 
-    def __str__(self) -> str:
+    @property
+    def where(self) -> str:
+        """See `Original`."""
         return self.repository + (f"@{self.revision}" if self.revision else "") + " on the Hub"
+
+    def at(self, revision: str) -> "Hub":
+        """See `Place`."""
+        return Hub(self.repository, revision)
 
     def origin(self, suite: str) -> str:
         """Repository and commit."""
@@ -91,14 +97,14 @@ class Hub(Files):
             if kept.is_file() and (self.revision is None or constants.HF_HUB_OFFLINE):
                 return kept.read_text().strip()
             found = _persistently(
-                f"{self}",
+                f"{self.where}",
                 lambda: HfApi().dataset_info(self.repository, revision=self.revision, expand=["sha"]),
                 ATTEMPTS_TO_REACH,
             )
             atomic_write(kept, f"{found.sha}\n".encode())
             return str(found.sha)
 
-    def has(self, suite: str) -> bool:
+    def holds(self, suite: str) -> bool:
         """Whether the suite is of the repository's track; the repository is not asked."""
         return RELEASES[SUITES[suite].track].repository == self.repository
 
@@ -106,7 +112,7 @@ class Hub(Files):
         """From the Hub, that suite's folder alone."""
         folder, commit = RELEASES[SUITES[suite].track].folder + suite, self.commit
         found = _persistently(
-            f"{self}: {folder}",
+            f"{self.where}: {folder}",
             lambda: list(
                 HfApi().list_repo_tree(self.repository, folder, recursive=True, revision=commit, repo_type="dataset")
             ),
@@ -132,7 +138,7 @@ class Hub(Files):
         results = side_by_side(self._read, wanted, AT_ONCE)
         bar = tqdm(results, desc=f"{self.repository}: small files", total=len(wanted), unit="file", delay=1)
         contents, problems = settled(bar)
-        raise_problems(f"{self}", problems, len(wanted))
+        raise_problems(f"{self.where}", problems, len(wanted))
         return contents
 
     def _read(self, location: Location) -> bytes:

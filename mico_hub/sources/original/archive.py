@@ -26,8 +26,9 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
-from mico_hub.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, Files, OriginalError, bounded, home, identity
-from mico_hub.original.release import ARCHIVES, CHECKPOINTS, Location, locate
+from mico_hub.sources.original.base import Original
+from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError, bounded, home, identity
+from mico_hub.sources.original.release import ARCHIVES, CHECKPOINTS, Location, locate
 
 T = TypeVar("T")
 
@@ -57,7 +58,7 @@ class Member:
     open: Callable[[], IO[bytes]]
 
 
-class Archive(Files):
+class Archive(Original):
     """`cifar10.zip`, `sst2_lo.tar.gz`: folders `<track>/<suite>/...` or `<suite>/...`."""
 
     def __init__(self, path: Path, md5: str | None = None) -> None:
@@ -77,14 +78,16 @@ class Archive(Files):
                 f"for another one name its md5: {path.name}@MD5"
             )
 
-    def __str__(self) -> str:
+    @property
+    def where(self) -> str:
+        """See `Original`."""
         return str(self.path)
 
     def origin(self, suite: str) -> str:
         """File name and md5."""
         return f"{self.path.name}, md5 {self.md5}"
 
-    def has(self, suite: str) -> bool:
+    def holds(self, suite: str) -> bool:
         """Whether a file of it is there."""
         return any(location.suite == suite for location in self._index)
 

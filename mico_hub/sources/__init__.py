@@ -1,0 +1,202 @@
+"""Where suites are read from, and in which order.
+
+For the name `mico` the first place that has the suite is taken:
+
+    1. ./mico, a published folder
+    2. MICO_HUB_DATASET, a folder or org/name[@revision]
+    3. the digits suites: trained into the cache, once (`embedded.py`)
+    4. the competition's suites: its own repositories on the Hub (`original/`)
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mico_hub.repository import NAME
+from mico_hub.sources import embedded, original
+from mico_hub.sources.place import Place, SettingError, SourceError
+from mico_hub.sources.published import PublishedFolder
+from mico_hub.sources.published_hub import PublishedRepository, known_repository
+from mico_hub.suites import SUITES, UnknownSuiteError, get_suite
+
+__all__ = [
+    "DATASET_VARIABLE",
+    "Place",
+    "PublishedFolder",
+    "PublishedRepository",
+    "SettingError",
+    "SourceError",
+    "available",
+    "candidates",
+    "dataset",
+    "named",
+    "parse",
+    "resolve",
+]
+
+DATASET_VARIABLE = "MICO_HUB_DATASET"
+
+logger = logging.getLogger("mico_hub")
+
+
+def parse(text: str | Path, *, again: bool = False) -> Place:
+    """A published folder, `org/name[@revision]`, or files of the competition (`original.parse`).
+
+    Args:
+        text: A folder if there is one of that name or it looks like a path, else a repository.
+        again: Whether the Hub is asked at which commit a repository is now, if that was asked before.
+
+    Raises:
+        ValueError: It is neither.
+        OSError: It is an archive that is not there.
+    """
+    if (place := original.parse(text)) is not None:
+        return place
+    if isinstance(text, Path) or text.startswith((".", "/", "~")) or Path(text).is_dir():
+        return PublishedFolder(Path(text).expanduser().resolve())
+    repository_id, _, revision = text.partition("@")
+    if repository_id.count("/") != 1 or not all(repository_id.split("/")):
+        raise ValueError(f"expected a folder or org/name[@revision], got {text!r}")
+    return known_repository(repository_id, revision or None, again=again)
+
+
+def named(text: str | Path, suite: str, *, again: bool = False) -> Place:
+    """The place that a user names for a suite.
+
+    Args:
+        text: As for `parse`.
+        suite: The suite.
+        again: As for `parse`.
+
+    Raises:
+        UnknownSuiteError: The place does not have it and the table does not know it.
+        SourceError: It is a folder or an archive without that suite; the message says what it has.
+        ValueError: The text names no place.
+        OSError: It cannot be read.
+    """
+    place = parse(text, again=again)
+    if isinstance(place, PublishedRepository) or place.has(suite):  # a repository is asked by whoever reads from it
+        return place
+    get_suite(suite)
+    raise SourceError(
+        f"{suite} is not in {place}, which has {', '.join(place.suites()) or 'no suite'}. Expected a published folder "
+        f"with {suite}/suite.json (build_repo.py makes one of a suite folder), the competition's files as "
+        f"{suite}/SPLIT/model_N/ (perhaps below the track's folder), one of its archives[@md5], or org/name[@revision]"
+    )
+
+
+def configured(*, again: bool = False) -> Place | None:
+    """What MICO_HUB_DATASET names.
+
+    Raises:
+        SettingError: It names neither a folder nor an archive nor a repository.
+    """
+    text = os.environ.get(DATASET_VARIABLE)
+    if not text:
+        return None
+    try:
+        place = parse(text, again=again)
+    except (ValueError, OSError) as error:
+        raise SettingError(f"{DATASET_VARIABLE}: {error}") from error
+    if isinstance(place, PublishedFolder) and not place.root.is_dir():
+        raise SettingError(f"{DATASET_VARIABLE}: expected a folder, {place} is none")
+    return place
+
+
+def local_folder() -> Place | None:
+    """`./mico`, if it is a folder."""
+    return parse(Path(NAME).resolve()) if Path(NAME).is_dir() else None
+
+
+def candidates(suite: str, *, again: bool = False) -> Iterator[Place]:
+    """The places that have the suite, best first; the competition's repository, the last, is not asked.
+
+    Raises:
+        SourceError: MICO_HUB_DATASET names a repository that cannot be read.
+    """
+    for place in (local_folder(), configured(again=again)):
+        if place is None:
+            continue
+        with _reading(place):
+            found = place.has(suite)
+        if found:
+            yield place
+    if (trained := embedded.find(suite)) is not None:
+        yield trained
+    if (competition := original.published_by_the_competition(suite)) is not None:
+        yield competition
+
+
+@contextmanager
+def _reading(place: Place) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = "its card" if isinstance(place, PublishedRepository) else "it"
+        raise SourceError(
+            f"{DATASET_VARIABLE}={place}: {what} could not be read, so nobody knows what it has: {error}"
+        ) from error
+
+
+def resolve(suite: str, *, again: bool = False) -> Place:
+    """The place that the name `mico` stands for, for that suite; an embedded one is trained if it is nowhere yet.
+
+    Raises:
+        UnknownSuiteError: No place has it and the table does not know it.
+        SourceError: MICO_HUB_DATASET names a repository that cannot be read.
+    """
+    for place in candidates(suite, again=again):
+        logger.info("%s is read from %s", suite, place)
+        return place
+    if suite not in SUITES:
+        raise UnknownSuiteError(suite)
+    return embedded.train(suite)
+
+
+def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
+    """What `datasets.load_dataset` takes for the suite, from wherever `mico` resolves: (path, revision).
+
+    Raises:
+        UnknownSuiteError: No place has it and the table does not know it.
+        SourceError: The table knows it, but no place has it; the message lists the places tried.
+        ValueError: The place has no revisions, or its content is not what it should be.
+    """
+    place = resolve(suite, again=True)
+    return dataset_at(place.at(revision) if revision else place, suite)
+
+
+def dataset_at(place: Place, suite: str) -> tuple[str, str | None]:
+    """As `dataset`, from a place that it resolved to.
+
+    Raises:
+        SourceError: The place does not have it after all; the message lists the places tried.
+    """
+    try:
+        return place.dataset(suite)
+    except OSError as error:
+        raise SourceError(
+            f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
+            f"{DATASET_VARIABLE} ({_state(configured())}); {place} ({error}). "
+            f"Set {DATASET_VARIABLE} to a folder, an archive of the competition or org/name[@revision] that has it; "
+            f"{', '.join(embedded.SUITE_NAMES)} need no download."
+        ) from error
+
+
+def _state(place: Place | None) -> str:
+    return "none" if place is None else f"{place}, which has {', '.join(place.suites()) or 'no suite'}"
+
+
+def available() -> list[str]:
+    """The suites that `load_dataset("mico", ...)` finds here and now."""
+    found = list(embedded.SUITE_NAMES)
+    for name in original.SUITE_NAMES:
+        competition = original.published_by_the_competition(name)
+        if competition is not None and competition.loadable(name):
+            found.append(name)
+    for place in (local_folder(), configured()):
+        if place is not None:
+            with _reading(place):
+                found += place.suites()
+    return sorted(set(found), key=lambda name: (list(SUITES).index(name) if name in SUITES else len(SUITES), name))

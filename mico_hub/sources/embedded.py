@@ -1,0 +1,56 @@
+"""The embedded suites, on scikit-learn's digits: trained on this machine into the cache, once."""
+
+import hashlib
+import logging
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+from filelock import FileLock
+
+from mico_hub import engine, repository
+from mico_hub.cache import cache_dir
+from mico_hub.format import FORMAT
+from mico_hub.repository import NAME
+from mico_hub.sources.published import PublishedFolder
+from mico_hub.suites import SUITES, get_suite
+
+DATASET = "digits"  # whose suites can be trained anywhere
+SUITE_NAMES = tuple(name for name, suite in SUITES.items() if suite.dataset == DATASET)
+
+logger = logging.getLogger("mico_hub")
+
+
+def folder_of(suite: str) -> Path:
+    """Where an embedded suite is in the cache: by recipe, format and engines, so that what is stale is never read."""
+    made_of = f"{asdict(SUITES[suite])} {FORMAT} {engine.TRAINING} {engine.SIGNALS}"
+    key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
+    return cache_dir() / "embedded" / f"{suite}-{key}" / NAME
+
+
+def find(suite: str) -> PublishedFolder | None:
+    """The suite as it is in the cache; None: it is none of these, or not there yet."""
+    return PublishedFolder(folder_of(suite)) if suite in SUITE_NAMES and folder_of(suite).exists() else None
+
+
+def train(suite: str) -> PublishedFolder:
+    """The suite in the cache, trained first if it is not there (under a minute on two cores)."""
+    from mico_hub.signals.suite import compute_suite
+    from mico_hub.training import discard_other_versions, train_suite
+    from mico_hub.workers import on_this_machine
+
+    root = folder_of(suite)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.parent / ".lock"):
+        if not root.exists():
+            logger.warning("%s is not here yet: training it into %s, once", suite, root)
+            trained = root.parent / "trained"
+            discard_other_versions(trained)
+            folder = train_suite(get_suite(suite), trained, workers=on_this_machine())
+            compute_suite(trained)
+            partial = root.parent / "partial"
+            shutil.rmtree(partial, ignore_errors=True)
+            repository.write_suite(partial, folder, repository.public_rows(folder))
+            repository.write_card(partial, f"# {suite}\n\nTrained on this machine by mico-hub; see its documentation.")
+            partial.rename(root)
+    return PublishedFolder(root)
