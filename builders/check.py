@@ -64,6 +64,9 @@ def check(root: Path, fresh: Path) -> dict[str, str]:
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
     write_fresh(root, fresh)
+    held = {each.suite.name: repository.content_digest(fresh, each.suite.name) for each in manifests}
+    if repository.versions(fresh)[-1].suites != held:
+        raise FolderError(f"{root} has changed while it was checked, or a file says what it would not be written with")
     of_rows = {path: digest for of_suite in checkpoints.values() for path, digest in of_suite.items()}
     return {path: of_rows.get(path) or sha256_of(fresh / path) for path in sorted(expected)}
 
@@ -101,6 +104,8 @@ def _wrong_suite(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> 
         yield f"{repository.MANIFEST}: unknown keys, which nothing is published with: {', '.join(extra)}"
     elif path.read_bytes() != manifest.to_json():
         yield f"{repository.MANIFEST}: it is not as it would be written; build the folder again"
+    if extra := sorted(manifest.versions.keys() - {"mico-hub", *engine.PACKAGES}):
+        yield f"{repository.MANIFEST}: versions of other packages: {', '.join(extra)}"
     for path in repository.parquet_files(root, suite.name):
         if extra := unexpected_columns(path):
             yield f"{path.name}: unknown columns, which nothing is published with: {', '.join(extra)}"

@@ -77,6 +77,10 @@ class Content:
         """In hexadecimal, as LFS has it."""
         return _digest(hashlib.sha256(), self.pieces())
 
+    def digest(self) -> str:
+        """The SHA-256 of what was checked, whatever the file has become since."""
+        return self.checked or self.sha256()
+
     def blob_id(self) -> str:
         """As git has it."""
         return _digest(hashlib.sha1(b"blob %d\0" % self.size()), self.pieces())  # noqa: S324  (git's own)
@@ -126,7 +130,7 @@ class Repository:
 def _same(content: Content, online: RepoFile) -> bool:
     if content.size() != online.size:
         return False
-    return content.sha256() == online.lfs.sha256 if online.lfs else content.blob_id() == online.blob_id
+    return content.digest() == online.lfs.sha256 if online.lfs else content.blob_id() == online.blob_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,7 +300,7 @@ def _as_read(repository: Repository, path: str, contents: Mapping[str, Content],
     def attempt() -> str:
         return _digest(hashlib.sha256(), repository.read(path, revision))
 
-    return patiently(attempt, f"reading {path} of {repository.id}") == contents[path].sha256()
+    return patiently(attempt, f"reading {path} of {repository.id}") == contents[path].digest()
 
 
 def patiently(attempt: Callable[[], Result], doing: str) -> Result:

@@ -5,7 +5,7 @@ says that the repository is private and one for truth; so truth and public files
 arguments are. Then come the public files, a look at what is online, and a tag for the version.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,8 @@ from mico_hub.disclosure import hidden_splits
 from mico_hub.folder import PRIVATE, SuiteFolder
 from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
-from mico_hub.repository import CARD, VERSIONS
+from mico_hub.parquet import read_truth
+from mico_hub.repository import CARD, MANIFEST, VERSIONS
 
 TRUTH_SUFFIX = "-truth"
 TRUTH_TITLE = "Truth"
@@ -39,7 +40,7 @@ class Plan:
 
     public: Mapping[str, Content]
     truth: Mapping[str, Content]  # empty where nothing is hidden, or where nobody knows it
-    folders: Sequence[SuiteFolder]  # with that truth
+    folders: Mapping[SuiteFolder, Manifest]  # with that truth
     tag: str
 
 
@@ -68,11 +69,12 @@ def plan(root: Path, fresh: Path, digests: Mapping[str, str], suites: Path) -> P
     """
     manifests = published.suites_in(fresh)
     truth: dict[str, Content] = {}
-    folders = []
+    folders: dict[SuiteFolder, Manifest] = {}
     for manifest in manifests:
         if not manifest.origin and hidden_splits(manifest.suite):
-            folders.append(SuiteFolder(suites / manifest.suite.name))
-            truth |= _truth_of(manifest, folders[-1])
+            folder = SuiteFolder(suites / manifest.suite.name)
+            folders[folder] = manifest
+            truth |= _truth_of(manifest, folder)
     if truth:
         truth[CARD] = Content(TRUTH_CARD.encode(), last=True)
     public = {}
@@ -93,6 +95,10 @@ def _truth_of(manifest: Manifest, folder: SuiteFolder) -> dict[str, Content]:
     paths = (folder.rows_path(PRIVATE), *openings)
     if missing := [path.name for path in paths if not path.is_file()]:
         raise PublishError(f"{folder.root}: expected its private part, there is no {', '.join(missing)}")
+    if folder.manifest() != manifest or len(read_truth(folder.rows_path(PRIVATE))) != sum(manifest.suite.models):
+        raise PublishError(
+            f"{folder.root}: its private part is of other models than are published: train what is missing, build again"
+        )
     return {f"{name}/{path.name}": Content(path.read_bytes(), last=True) for path in paths}
 
 
@@ -119,7 +125,9 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
         verify(truth, made.truth, made.truth, "main", others=True)
     public = opened(api, public_id, "dataset", private=False)
     _tag_what_is_there(public)
-    for folder in made.folders:
+    for folder, manifest in made.folders.items():
+        if folder.manifest() != manifest:
+            raise PublishError(f"{folder.root} has changed since it was checked; nothing public was uploaded")
         folder.mark_published(public.id)
     outcome.public_id, outcome.public = public.id, sync(public, made.public, f"Publish {made.tag}")
     head = patiently(lambda: api.repo_info(public.id, repo_type="dataset").sha, f"asking for {public.id}")
@@ -213,6 +221,7 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
     foreign = sorted(online.keys() - made.public.keys() - {CARD})
     if VERSIONS not in online and foreign:
         raise PublishError(listed(f"{public.id} holds something else, which would be deleted:", foreign))
+    _refuse_grown(public, made, online)
     text = _text(public, VERSIONS, online).encode()
     before = published.versions_from(text, f"{public.id}/{VERSIONS}") if text else []
     ours = published.versions_from(made.public[VERSIONS].data(), VERSIONS)
@@ -221,6 +230,22 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
             f"{public.id} has versions up to {before[-1].tag} that this folder does not know: put its {VERSIONS} into "
             f"the folder and build again, so that tags that are out keep their meaning"
         )
+
+
+def _refuse_grown(public: Repository, made: Plan, online: Mapping[str, object]) -> None:
+    """A suite that is online may be replaced by another training, but not get more models: its truth is fixed."""
+    for manifest in made.folders.values():
+        path = f"{manifest.suite.name}/{MANIFEST}"
+        if path not in online:
+            continue
+        before = Manifest.from_json(_text(public, path, online).encode(), f"{public.id}/{path}").commitments
+        same = {split for split, commitment in before.items() if manifest.commitments.get(split) == commitment}
+        if same and same != before.keys():
+            changed = ", ".join(sorted(before.keys() - same))
+            raise PublishError(
+                f"{public.id} has {manifest.suite.name} with another commitment to {changed}: the suite was given more "
+                f"models after it was published; train them as a new suite"
+            )
 
 
 _TRUTH_NAMES = {"rows.parquet", "keys.json", "opening-dev.json", "opening-final.json"}

@@ -30,7 +30,7 @@ from mico_hub.data.records import chosen
 from mico_hub.disclosure import Measured, disclose, hidden_splits
 from mico_hub.folder import PRIVATE, SuiteFolder
 from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError, read_truth
+from mico_hub.parquet import FolderError
 from mico_hub.rows import Row, Truth
 from mico_hub.splits import stored_split
 from mico_hub.suites import SPLITS
@@ -80,7 +80,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
     for manifest in manifests:
         name, folder = manifest.suite.name, folders[manifest.suite.name]
         rows = list(repository.each_row_of(fresh, name))
-        truth = read_truth(folder.rows_path(PRIVATE))
+        truth = folder.truth()
         found.problems += [f"{name}: {problem}" for problem in _depending(fresh, manifest, rows, truth)]
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
         needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
@@ -186,7 +186,7 @@ def _unopened(folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> I
     for split, commitment in manifest.commitments.items():
         path = folder.opening_path(split)
         opening = folder.opening(split)
-        truth = [row for row in read_truth(folder.rows_path(PRIVATE)) if row["split"] == split]
+        truth = [row for row in folder.truth() if row["split"] == split]
         for problem in opening.differences(truth):
             yield f"{path.name}: it is not the suite's truth: {problem}"
         for problem in opening.differences([row for row in rows if row["split"] == split]):

@@ -14,7 +14,7 @@ from torch import nn
 
 from mico_hub import models
 from mico_hub.cache import atomic_write
-from mico_hub.format import METADATA_KEY, FormatError, known_keys, stamped
+from mico_hub.format import METADATA_KEY, FormatError, known_keys, parse, stamped
 
 MAX_HEADER = 100 << 20  # as the format has it
 _ALIGNMENT = 8  # of the tensors; the header is padded to it
@@ -99,10 +99,10 @@ def read_metadata(path: Path) -> dict[str, Any]:
 def _known(metadata: Mapping[str, str], where: str) -> dict[str, Any]:
     """What a checkpoint's metadata say of its network."""
     try:
-        values = known_keys(json.loads(metadata[METADATA_KEY]), ("network", "configuration"), where)
+        values = known_keys(parse(metadata[METADATA_KEY], where), ("network", "configuration"), where)
     except FormatError as error:
         raise CheckpointError(str(error)) from error
-    except (KeyError, ValueError) as error:
+    except KeyError as error:
         raise CheckpointError(f"{where}: expected the network's configuration under {METADATA_KEY!r}") from error
     if not (isinstance(values.get("network"), str) and isinstance(values.get("configuration"), dict)):
         raise CheckpointError(f"{where}: expected a network's name and configuration, got {sorted(values)}")
@@ -137,12 +137,15 @@ def check_header(path: Path, name: str) -> None:
     metadata = read_metadata(path)
     if metadata["network"] != name:
         raise CheckpointError(f"{path}: expected the network {name!r}, got {metadata['network']!r}")
-    with torch.device("meta"):
-        expected = models.build(name, metadata["configuration"]).state_dict()
+    expected = _outline(metadata, str(path))
+    table = models.MODELS[name].configuration
+    own = metadata["configuration"]
+    problems = []
+    if {key: type(value) for key, value in own.items()} != {key: type(value) for key, value in table.items()}:
+        problems.append(f"its configuration holds {sorted(own)}, expected {sorted(table)} with values of their types")
     padded = header_of(path)[8:].decode()
     text = padded.rstrip(" ")
     entries: dict[str, Any] = json.loads(text)
-    problems = []
     if len(padded) - len(text) >= _ALIGNMENT:
         problems.append("its header is padded with more spaces than safetensors writes")
     if text != json.dumps(entries, separators=(",", ":"), ensure_ascii=False):
@@ -179,11 +182,24 @@ def deserialise(weights: bytes) -> nn.Module:
 
 
 def _with_weights(metadata: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str) -> nn.Module:
-    network = models.build(metadata["network"], metadata["configuration"])
-    if problems := differences(network.state_dict(), state):
+    if problems := differences(_outline(metadata, where), state):
         raise CheckpointError(f"{where} does not fit the network {metadata['network']!r}: " + "; ".join(problems))
+    network = models.build(metadata["network"], metadata["configuration"])
     network.load_state_dict(state)
     return network.eval()
+
+
+def _outline(metadata: Mapping[str, Any], where: str) -> dict[str, torch.Tensor]:
+    """The tensors of the network that metadata describe, without values and so without memory.
+
+    Raises:
+        CheckpointError: There is no such network.
+    """
+    try:
+        with torch.device("meta"):
+            return models.build(metadata["network"], metadata["configuration"]).state_dict()
+    except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(f"{where}: expected a network that can be built: {error}") from error
 
 
 def differences(expected: Mapping[str, torch.Tensor], got: Mapping[str, torch.Tensor]) -> list[str]:

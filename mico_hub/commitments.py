@@ -7,14 +7,13 @@ kept in `private/` until the split is revealed. Without the nonce the commitment
 """
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from mico_hub.format import FormatError, canonical, known_keys, stamped
+from mico_hub.format import FormatError, NewerFormatError, canonical, known_keys, parse, stamped
 
 NONCE_BYTES = 32
 
@@ -56,7 +55,7 @@ class Opening:
             CommitmentError: It is no such text.
         """
         try:
-            first, named, *models = [json.loads(line) for line in text.splitlines()]
+            first, named, *models = [parse(line, where) for line in text.splitlines()]
             nonce = bytes.fromhex(known_keys(first, ("nonce",), where)["nonce"])
             opening = cls(named["suite"], named["split"], nonce, tuple(models))
             values = [row[name] for row in models for name in ("challenge", "membership")]
@@ -66,11 +65,11 @@ class Opening:
                 raise ValueError("it holds what is no integer")
             if len(nonce) != NONCE_BYTES or opening.canonical_truth() != text.partition(b"\n")[2]:
                 raise ValueError("it is not in the canonical form")
-        except FormatError as error:
+        except NewerFormatError as error:
             raise CommitmentError(str(error)) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise CommitmentError(
-                f"{where}: expected what opens a commitment, a nonce and a truth in the canonical form: {error!r}"
+                f"{where}: expected what opens a commitment, a nonce and a truth in the canonical form: {error}"
             ) from error
         return opening
 

@@ -1,16 +1,20 @@
-"""Whether a suite's public rows and checkpoints are what its manifest says, each on its own and together."""
+"""Whether public rows, checkpoints and base data are what a suite's manifest says."""
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from mico_hub.checkpoint import sha256_of
-from mico_hub.data import DATASETS
+from mico_hub.data import DATASETS, BaseDataset, DataError
 from mico_hub.disclosure import ACCURACY_DECIMALS, reveals
 from mico_hub.manifest import Manifest
 from mico_hub.rows import Row
 from mico_hub.suites import SPLITS, Suite
+
+logger = logging.getLogger("mico_hub")
 
 
 def checkpoint_path(suite: Suite, model_id: int) -> str:
@@ -45,6 +49,9 @@ def problems_of(manifest: Manifest, rows: Iterable[Row], checkpoint: Callable[[R
 
 def _wrong_values(manifest: Manifest, row: Row) -> Iterator[str]:
     suite, name = manifest.suite, row["split"]
+    if row["model_id"] not in suite.model_ids.get(name, ()):
+        yield "expected a split and a model_id of the suite"
+        return
     if row["suite"] != suite.name:
         yield f"expected a row of {suite.name}, got one of {row['suite']}"
     parts = {"membership": row["membership"], "training": row["training"]}
@@ -53,12 +60,15 @@ def _wrong_values(manifest: Manifest, row: Row) -> Iterator[str]:
             yield f"expected {part} to be {'shown' if shown else 'hidden'} in {name}, and it is not"
     if row["checkpoint"] != checkpoint_path(suite, row["model_id"]):
         yield f"expected the checkpoint's path to be {checkpoint_path(suite, row['model_id'])}, got {row['checkpoint']}"
-    if row["accuracy"] is not None and round(row["accuracy"], ACCURACY_DECIMALS) != row["accuracy"]:
-        yield f"expected an accuracy of {ACCURACY_DECIMALS} decimals, got {row['accuracy']}"
+    accuracy, epsilon = row["accuracy"], row["epsilon"]
+    if accuracy is not None and not (0 <= accuracy <= 1 and round(accuracy, ACCURACY_DECIMALS) == accuracy):
+        yield f"expected an accuracy from 0 to 1 of {ACCURACY_DECIMALS} decimals, got {accuracy}"
     if row["delta"] != (delta := None if manifest.origin else suite.delta):
         yield f"expected delta {delta}, got {row['delta']}"
-    if row["epsilon"] is not None and not row["epsilon"] <= suite.epsilon:
-        yield f"expected at most epsilon {suite.epsilon:g}, got {row['epsilon']}"
+    if epsilon is None and not manifest.origin:
+        yield "expected the epsilon that was spent, got none"
+    if epsilon is not None and not (0 < epsilon <= suite.epsilon and (suite.private or epsilon == suite.epsilon)):
+        yield f"expected at most epsilon {suite.epsilon:g}, got {epsilon}"
     yield from _wrong_records(manifest, row)
 
 
@@ -107,3 +117,26 @@ def _spans(ids: Sequence[tuple[str, int]]) -> str:
         of_split = [model_id for other, model_id in ids if other == split]
         spans.append(f"{split} {min(of_split)}-{max(of_split)} ({len(of_split)})")
     return ", ".join(spans) or "none"
+
+
+def require_data(manifest: Manifest, base: BaseDataset) -> None:
+    """Sees to it that a base dataset is the one that a suite was trained on.
+
+    Raises:
+        DataError: It is not, or nobody can tell.
+    """
+    name = manifest.suite.name
+    if manifest.data_digest is None and DATASETS[base.name].labels_sha256 is not None:
+        if base.note:  # the labels are in the official order, or it would not have been loaded
+            _warn_once(f"{name} was trained on the official {base.name}; this one: {base.note}")
+    elif not base.official if manifest.data_digest is None else base.digest != manifest.data_digest:
+        raise DataError(
+            f"{name} was trained on {base.name} with digest {manifest.data_digest or 'not known'} "
+            f"({manifest.data_note or 'the official data set'}), got one with digest {base.digest} "
+            f"({base.note or 'the official data set'}); its record indices mean other records there"
+        )
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)

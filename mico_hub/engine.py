@@ -5,6 +5,7 @@ A suite's models must all be of one kind, so training goes on only where all of 
 
 import hashlib
 import json
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -70,9 +71,14 @@ def code() -> Code:
     """The commit that this package is of: of the clone it is in, or as pip recorded it."""
     package = Path(__file__).parent
     if _git(package, "ls-files", "--error-unmatch", Path(__file__).name) is None:
-        return Code(_recorded_commit(), None)
+        return Code(_commit(_recorded_commit()), None)
     changes = _git(package, "status", "--porcelain", "--", ".")
-    return Code(_git(package, "rev-parse", "HEAD"), None if changes is None else not changes)
+    return Code(_commit(_git(package, "rev-parse", "HEAD")), None if changes is None else not changes)
+
+
+def _commit(text: str | None) -> str | None:
+    """A commit as git names most: by SHA-1."""
+    return text if text and re.fullmatch("[0-9a-f]{40}", text) else None
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

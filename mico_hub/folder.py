@@ -30,13 +30,13 @@ from mico_hub.checkpoint import sha256_of
 from mico_hub.commitments import NONCE_BYTES, Opening
 from mico_hub.consistency import problems_of
 from mico_hub.disclosure import Measured, hidden_splits
-from mico_hub.format import build, canonical, keys_of, known_keys, stamped
+from mico_hub.format import FormatError, NewerFormatError, build, canonical, keys_of, known_keys, parse, stamped
 from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError, each_row, each_truth, write_rows, write_truth
+from mico_hub.parquet import FolderError, each_row, each_truth, read_truth, write_rows, write_truth
 from mico_hub.randomness import Keys
 from mico_hub.rows import Row, Truth
 from mico_hub.splits import Split, stored_split
-from mico_hub.suites import Suite
+from mico_hub.suites import SPLITS, Suite
 
 PUBLIC, PRIVATE, SIGNALS = "public", "private", "signals"
 
@@ -127,15 +127,22 @@ class SuiteFolder:
             manifest: Commitments to the hidden truth are added to it.
             truth: The private row of each model, by id.
             keys: Each model's.
+
+        Raises:
+            FolderError: There are models of another suite in the folder, whose splits would not be theirs.
         """
+        left = [path for folder in (PUBLIC, f"{PRIVATE}/partial") for path in (self.root / folder).glob("**/*")]
+        if any(path.is_file() for path in left):
+            raise FolderError(
+                f"{self.root} holds models of a suite whose suite.json is gone: put it back, or name another folder"
+            )
         self._begin(manifest, truth, keys, lambda split: secrets.token_bytes(NONCE_BYTES))
 
     def _begin(
         self, manifest: Manifest, truth: Sequence[Truth], keys: Sequence[Keys], nonce: Callable[[str], bytes]
     ) -> None:
         write_truth(truth, self.rows_path(PRIVATE))
-        secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
-        atomic_write(self._keys_path, json.dumps(stamped({"models": secret}), indent=1).encode())
+        self._write_keys(keys)
         commitments = {}
         for split in hidden_splits(manifest.suite):
             opening = Opening(manifest.suite.name, split, nonce(split), tuple(_of_split(truth, split)))
@@ -143,8 +150,17 @@ class SuiteFolder:
             commitments[split] = opening.commitment()
         self.begin_import(replace(manifest, commitments=commitments))
 
+    def _write_keys(self, keys: Sequence[Keys]) -> None:
+        secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
+        atomic_write(self._keys_path, json.dumps(stamped({"models": secret}), indent=1).encode())
+
     def begin_import(self, manifest: Manifest) -> None:
-        """As `begin`, for models whose splits and training are not ours: nothing is drawn, there is no truth."""
+        """As `begin`, for models whose splits and training are not ours: nothing is drawn, there is no truth.
+
+        Raises:
+            FormatError: The manifest says what no reader would take.
+        """
+        Manifest.from_json(manifest.to_json(), str(self.manifest_path))
         atomic_write(self.manifest_path, manifest.to_json())
 
     def grow(self, suite: Suite, truth: Sequence[Truth], keys: Sequence[Keys]) -> None:
@@ -176,7 +192,16 @@ class SuiteFolder:
             FolderError: It is another one.
         """
         manifest = self.manifest()
-        truth = list(_of_models(manifest, each_truth(self.rows_path(PRIVATE)))) if manifest.commitments else []
+        if manifest.origin:
+            return
+        every = read_truth(self.rows_path(PRIVATE))
+        truth = list(_of_models(manifest, every))
+        if len(every) > len(truth):
+            write_truth(truth, self.rows_path(PRIVATE))
+            self._write_keys(self.keys())
+        for split in SPLITS:
+            if split not in manifest.commitments:
+                self.opening_path(split).unlink(missing_ok=True)
         for split, commitment in manifest.commitments.items():
             kept = self.opening(split)
             opening = replace(kept, models=tuple(_of_split(truth, split)))
@@ -210,11 +235,15 @@ class SuiteFolder:
         path = self._published_path
         if not path.is_file():
             return None
-        return str(known_keys(json.loads(path.read_bytes()), ("repository",), str(path)).get("repository"))
+        return str(known_keys(parse(path.read_bytes(), str(path)), ("repository",), str(path)).get("repository"))
 
     def mark_published(self, repository: str) -> None:
         """Notes where the suite is published: from now on its commitments are known, and it cannot grow."""
         atomic_write(self._published_path, canonical(stamped({"repository": repository})) + b"\n")
+
+    def truth(self) -> list[Truth]:
+        """The private row of each of the suite's models, by id."""
+        return list(_of_models(self.manifest(), each_truth(self.rows_path(PRIVATE))))
 
     def splits(self, num_records: int) -> Iterator[Split]:
         """Each model's split of `num_records` records, by id; made one at a time, all would take much memory."""
@@ -224,7 +253,7 @@ class SuiteFolder:
     def keys(self) -> list[Keys]:
         """Each model's secret keys, by id."""
         path = self._keys_path
-        secret = known_keys(json.loads(path.read_bytes()), ("models",), str(path))["models"]
+        secret = known_keys(parse(path.read_bytes(), str(path)), ("models",), str(path))["models"]
         return [Keys.from_hex(secret[f"model_{model_id}"]) for model_id in range(sum(self.manifest().suite.models))]
 
     def finish_model(self, suite: Suite, model_id: int, measured: Measured, source: str = "") -> None:
@@ -252,9 +281,11 @@ class SuiteFolder:
         """
         path = self._partial(model_id)
         try:
-            record = known_keys(json.loads(path.read_bytes()), _MEASURED, str(path))
+            record = known_keys(parse(path.read_bytes(), str(path)), _MEASURED, str(path))
             measured = build(Measured, record, str(path))
-        except (FileNotFoundError, ValueError):  # there is none, or it is none: the model is made again
+        except NewerFormatError:
+            raise
+        except (FileNotFoundError, FormatError):  # there is none, or it is none: the model is made again
             return None
         if not source and not suite.private:
             measured = replace(measured, epsilon=math.inf)

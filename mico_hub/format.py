@@ -27,35 +27,62 @@ class FormatError(ValueError):
     """A file that this version cannot read; the message says where, what was expected and what to do."""
 
 
+class NewerFormatError(FormatError):
+    """A file that a later version wrote."""
+
+
+def parse(text: bytes | str, where: str) -> dict[str, Any]:
+    """A JSON object; no key twice, no NaN or infinity, in which readers differ.
+
+    Raises:
+        FormatError: The text is none.
+    """
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(found := dict(pairs)) < len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no JSON")
+
+    try:
+        values = json.loads(text, object_pairs_hook=object_of, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{where}: expected JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise FormatError(f"{where}: expected a JSON object, got {type(values).__name__}")
+    return values
+
+
 def stamped(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with the number of the format."""
     return {"format": FORMAT, **values}
 
 
-def known_keys(values: object, known: Collection[str], where: str) -> dict[str, Any]:
+def known_keys(values: Mapping[str, Any], known: Collection[str], where: str) -> dict[str, Any]:
     """The keys of a file that its reader knows.
 
     Args:
-        values: What the file holds, a JSON object.
+        values: What the file holds, see `parse`.
         known: The keys that the reader knows; those of an object inside as `suite.n`.
         where: The file, for messages.
 
     Raises:
-        FormatError: It is no object, says no format, is of a newer one, or requires a key that is not known.
+        FormatError: It says no format.
+        NewerFormatError: It is of a newer one, or requires a key that is not known.
     """
-    if not isinstance(values, dict):
-        raise FormatError(f"{where}: expected a JSON object, got {type(values).__name__}")
     number, required, reader = (values.get(key) for key in FORMAT_KEYS)
     if type(number) is not int or number < 1:
         raise FormatError(f"{where}: expected its format, a number from 1, got {number!r}; make the file again")
-    required = [] if required is None else required
+    required = [] if required is None or number > FORMAT else required
     if not isinstance(required, list) or not all(isinstance(key, str) for key in required):
         raise FormatError(f"{where}: expected a list of keys under 'requires', got {required!r}")
     lacking = [key for key in required if key not in known]
     if number > FORMAT or lacking:
         needs = f" and requires {', '.join(lacking)}" if lacking else ""
         newer = f"mico-hub {reader} or newer" if isinstance(reader, str) else "a newer mico-hub"
-        raise FormatError(
+        raise NewerFormatError(
             f"{where}: it is of format {number}{needs}; mico-hub {version('mico-hub')} reads format {FORMAT}. "
             f"Install {newer} to read it"
         )

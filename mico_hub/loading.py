@@ -4,10 +4,10 @@
 one thing of a handle.
 """
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
-from functools import cache, cached_property
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 from hashlib import sha256
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mico_hub.data import BaseDataset, Inputs
     from mico_hub.signals import Signals
 
-logger = logging.getLogger("mico_hub")
-
 
 class Challenge(NamedTuple):
     """The records that a model is challenged with, in the order of the row's `challenge`."""
@@ -42,17 +40,30 @@ class Challenge(NamedTuple):
 class Handle:
     """A suite where it is, made by `open_suite`: rows, models, challenges and signals come when they are used."""
 
-    def __init__(self, name: str, places: Sequence[Place], revision: str | None = None) -> None:
+    def __init__(self, name: str, places: Iterable[Place], revision: str | None = None) -> None:
         """Of places that have the suite, best first.
 
         Args:
             name: The suite.
-            places: The first has rows and manifest; the others are asked for checkpoints that it lacks.
+            places: One at least. The first has rows and manifest; others are looked for when it lacks a checkpoint.
             revision: Of the first place, which must have revisions.
         """
         self.name = name
-        self.place = places[0].at(revision) if revision else places[0]
-        self._places = [self.place, *places[1:]]
+        self._others = iter(places)
+        first = next(self._others)
+        self._found = [first.at(revision) if revision else first]
+
+    @property
+    def place(self) -> Place:
+        """Where the suite is."""
+        return self._found[0]
+
+    def _places(self) -> Iterator[Place]:
+        """All places that have the suite, found as they are needed."""
+        yield from self._found
+        for place in self._others:
+            self._found.append(place)
+            yield place
 
     def __repr__(self) -> str:
         return f"<{self.name} from {self.place}>"
@@ -66,7 +77,7 @@ class Handle:
             FormatError: It is none, or of a newer format.
         """
         tried = []
-        for place in self._places:
+        for place in self._places():
             try:
                 return place.manifest(self.name)
             except OSError as error:
@@ -78,9 +89,12 @@ class Handle:
         """Split -> Dataset, one row for each model.
 
         Raises:
-            SourceError: The suite is not there after all; the message lists the places tried.
+            SourceError: The suite is not there after all.
         """
-        path, revision = sources.dataset_at(self.place, self.name)
+        try:
+            path, revision = self.place.dataset(self.name)
+        except OSError as error:
+            raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
         loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
         return loaded
 
@@ -145,7 +159,7 @@ class Handle:
         """
         row = self._own(row)
         tried = []
-        for place in _having(row, self._places):
+        for place in _having(row, self._places()):
             try:
                 return place.checkpoint(row)
             except (OSError, SourceError) as error:
@@ -166,7 +180,7 @@ class Handle:
         """
         wanted = [self._own(row) for row in as_rows(rows)]
         missing, tried = list(wanted), dict[str, list[str]]()
-        for place in _having(wanted[0], self._places) if wanted else ():
+        for place in _having(wanted[0], self._places()) if wanted else ():
             failed = []
             for row, result in place.checkpoints(missing):
                 if isinstance(result, Exception):
@@ -212,10 +226,11 @@ class Handle:
         Raises:
             DataError: It cannot be had, or differs.
         """
+        from mico_hub.consistency import require_data
         from mico_hub.data import load_base
 
         base = load_base(self.manifest.suite.dataset, None if folder is None else Path(folder))
-        require_data_of(self.manifest, base)
+        require_data(self.manifest, base)
         return base
 
     def signals(self, name: str) -> "Signals":
@@ -240,7 +255,7 @@ class Handle:
 
     def find_signals(self, row: Row, name: str) -> "Signals | None":
         """As `signals`, from the places that a row can be of; None where none has them."""
-        for place in _having(row, self._places):
+        for place in _having(row, self._places()):
             if (found := self._signals_in(place, name)) is not None:
                 return found
         return None
@@ -265,14 +280,27 @@ def open_suite(name: str, source: str | Path | None = None, revision: str | None
         SourceError: The suite is known, but is to be had nowhere.
         ValueError: The source is none, or has no revisions.
     """
-    if source is not None:
-        return Handle(name, [sources.named(source, name, again=True)], revision)
-    first = sources.resolve(name, again=True)
-    return Handle(name, [first, *list(sources.candidates(name))[1:]], revision)
+    if source is None:
+        places = sources.candidates(name, again=True)
+        return Handle(name, chain([sources.resolve(name, again=True)], islice(places, 1, None)), revision)
+    place = sources.named(source, name, again=True)
+    place = place.at(revision) if revision else place
+    try:
+        found = place.has(name)
+    except OSError as error:
+        raise sources.unreadable(place, str(place), error) from error
+    if not found:
+        raise SourceError(f"{name} is not in {place}, which has {', '.join(place.suites()) or 'no suite'}")
+    return Handle(name, [place])
 
 
-def handle_of(row: Any, source: str | Path | None = None) -> Handle:
+def handle_of(row: Any, source: str | Path | None = None, *, again: bool = False) -> Handle:
     """A handle to the suite of a row, from where it was found before in this process.
+
+    Args:
+        row: Of the suite.
+        source: As for `open_suite`.
+        again: Whether the Hub is asked at which commit a repository is now.
 
     Raises:
         SourceError: No source has it.
@@ -280,11 +308,11 @@ def handle_of(row: Any, source: str | Path | None = None) -> Handle:
     found = as_row(row)
     name = found["suite"]
     if source is not None:
-        return Handle(name, [sources.named(source, name)])
-    places = list(_having(found, sources.candidates(name)))
-    if not places:
+        return Handle(name, [sources.named(source, name, again=again)])
+    places = _having(found, sources.candidates(name, again=again))
+    if (first := next(places, None)) is None:
         raise SourceError(f"{name_of(found)}: no source has it; name the one that the row was loaded from")
-    return Handle(name, places)
+    return Handle(name, chain([first], places))
 
 
 def _having(row: Row, places: Iterable[Place]) -> Iterator[Place]:
@@ -321,7 +349,14 @@ def load_model(row: Any, source: str | Path | None = None) -> "nn.Module":
         SourceError: No source has a file with the row's sha256; the message lists the places tried.
         CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
     """
-    return handle_of(row, source).model(row)
+    suite = handle_of(row, source)
+    try:
+        return suite.model(row)
+    except SourceError:  # a repository may have moved on since it was looked up
+        newer = handle_of(row, source, again=True)
+        if (newer.place.dataset(newer.name)) == suite.place.dataset(suite.name):
+            raise
+        return newer.model(row)
 
 
 def load_challenge(row: Any, source: str | Path | None = None, data: str | Path | None = None) -> Challenge:
@@ -370,28 +405,3 @@ def load_signals(name: str, signal: str, source: str | Path | None = None) -> "S
         SignalError: There is no such signal where the suite is.
     """
     return open_suite(name, source).signals(signal)
-
-
-def require_data_of(manifest: Manifest, base: "BaseDataset") -> None:
-    """Sees to it that a base dataset is the one that a suite was trained on.
-
-    Raises:
-        DataError: It is not, or nobody can tell.
-    """
-    from mico_hub.data import DATASETS, DataError
-
-    name = manifest.suite.name
-    if manifest.data_digest is None and DATASETS[base.name].labels_sha256 is not None:
-        if base.note:  # the labels are in the official order, or it would not have been loaded
-            _warn_once(f"{name} was trained on the official {base.name}; this one: {base.note}")
-    elif not base.official if manifest.data_digest is None else base.digest != manifest.data_digest:
-        raise DataError(
-            f"{name} was trained on {base.name} with digest {manifest.data_digest or 'not known'} "
-            f"({manifest.data_note or 'the official data set'}), got one with digest {base.digest} "
-            f"({base.note or 'the official data set'}); its record indices mean other records there"
-        )
-
-
-@cache
-def _warn_once(message: str) -> None:
-    logger.warning(message)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
-from mico_hub.format import FormatError, build, canonical, keys_of, known_keys, stamped, unexpected_keys
+from mico_hub.format import FormatError, build, canonical, keys_of, known_keys, parse, stamped, unexpected_keys
 from mico_hub.suites import SPLITS, Design, Disclosure, Optimiser, OptimiserName, Order, Precision, Suite
 
 LONGEST_TEXT = 300  # characters of a text in a manifest
+_MOST = 10**9  # of anything that is counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Manifest:
         Raises:
             FormatError: It is no such text, is not what a manifest may say, or is of a newer format.
         """
-        values = known_keys(_parsed(text, where), KEYS, where)
+        values = known_keys(parse(text, where), KEYS, where)
         recipe = _object(values, "suite", where)
         recipe["optimiser"] = build(Optimiser, _object(recipe, "optimiser", f"{where}: suite"), f"{where}: optimiser")
         if recipe.get("epsilon", 0) is None:
@@ -78,22 +79,12 @@ def logical_content(text: bytes, where: str) -> bytes:
     Raises:
         FormatError: It is no JSON object.
     """
-    return canonical(_parsed(text, where))
+    return canonical(parse(text, where))
 
 
 def unexpected(text: bytes, where: str) -> list[str]:
     """The keys of a manifest that this version would not write."""
-    return unexpected_keys(_parsed(text, where), KEYS)
-
-
-def _parsed(text: bytes, where: str) -> dict[str, Any]:
-    try:
-        values = json.loads(text)
-    except ValueError as error:
-        raise FormatError(f"{where}: expected JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise FormatError(f"{where}: expected a JSON object, got {type(values).__name__}")
-    return values
+    return unexpected_keys(parse(text, where), KEYS)
 
 
 def _object(values: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
@@ -147,7 +138,7 @@ _OF_DP = ("clipping_norm", "delta")
 
 def _wrong_values(manifest: Manifest) -> Iterator[str]:
     """What of the rest is not what it is for, or longer, so that something else could be written in it."""
-    rules: Mapping[str, Callable[[Any], bool]] = {
+    rules: dict[str, Callable[[Any], bool]] = {
         "data_digest": _digest_or_none,
         "start_digest": _digest_or_none,
         "data_official": lambda value: isinstance(value, bool),
@@ -157,11 +148,13 @@ def _wrong_values(manifest: Manifest) -> Iterator[str]:
         "noise_multiplier": lambda value: value is None or _finite(value),
         "versions": lambda value: _names(value, r"[\w.+-]{1,40}", r"[\w.+-]{1,40}"),
         "commitments": lambda value: _names(value, "|".join(SPLITS[1:]), r"[0-9a-f]{64}"),
-        "missing": lambda value: isinstance(value, tuple) and all(type(each) is int for each in value),
+        "missing": lambda value: _models(value, sum(manifest.suite.models) if manifest.origin else 0),
         "engine": lambda value: value is None or _count(value),
         "commit": lambda value: value is None or _matches(r"[0-9a-f]{40}", value),
         "clean": lambda value: value is None or isinstance(value, bool),
     }
+    if not _counts(manifest.suite.models):
+        del rules["missing"]  # said of the recipe
     for key, holds in rules.items():
         if not holds(value := getattr(manifest, key)):
             yield f"{key}: not expected: {value!r}"
@@ -170,17 +163,26 @@ def _wrong_values(manifest: Manifest) -> Iterator[str]:
         yield f"noise_multiplier: expected {wanted}, got {manifest.noise_multiplier!r}"
 
 
-def _count(value: Any) -> bool:
-    return type(value) is int and value >= 1
+def _count(value: Any, least: int = 1) -> bool:
+    return type(value) is int and least <= value <= _MOST
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, tuple) and len(value) == len(SPLITS) and all(_count(each) or each == 0 for each in value)
+    return isinstance(value, tuple) and len(value) == len(SPLITS) and all(_count(each, 0) for each in value)
+
+
+def _models(value: Any, models: int) -> bool:
+    """Whether these are ids of models, ascending."""
+    return (
+        isinstance(value, tuple)
+        and all(type(each) is int and 0 <= each < models for each in value)
+        and list(value) == sorted(set(value))
+    )
 
 
 def _positive(value: Any) -> bool:
     """Whether it is a number above 0, perhaps infinite."""
-    return type(value) in (int, float) and value > 0
+    return (type(value) is float and value > 0) or _count(value)
 
 
 def _finite(value: Any) -> bool:

@@ -41,6 +41,7 @@ PRIVATE_SCHEMA = pa.schema(
 _DELTA_ENCODED = ("challenge", "training")
 
 
+_MAY_BE_NULL = ("sha256", "membership", "training", "accuracy", "epsilon", "delta")
 ROWS_IN_GROUP = 25  # a row of a full suite has up to 60,000 records
 
 
@@ -163,8 +164,10 @@ def _read(path: Path, schema: pa.Schema) -> Iterator[Mapping[str, Any]]:
             if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
                 raise FolderError(f"{path}: expected the columns {schema.names}: there is no {', '.join(missing)}")
             for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=schema.names)
-                yield from rows_of_table(_cast(table.select(schema.names), schema, path))
+                table = _cast(file.read_row_group(group, columns=schema.names).select(schema.names), schema, path)
+                if empty := [name for name in schema.names if name not in _MAY_BE_NULL and table[name].null_count]:
+                    raise FolderError(f"{path}: expected a value in each row, got null under {', '.join(empty)}")
+                yield from rows_of_table(table)
     except (OSError, pa.ArrowInvalid) as error:
         raise FolderError(f"{path}: expected a Parquet file of rows: {error}") from error
 

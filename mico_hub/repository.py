@@ -29,7 +29,7 @@ from huggingface_hub import DatasetCardData
 from mico_hub import signals
 from mico_hub.cache import atomic_path, atomic_write
 from mico_hub.folder import PUBLIC, SIGNALS, SuiteFolder
-from mico_hub.format import FormatError, known_keys, stamped
+from mico_hub.format import FormatError, known_keys, parse, stamped
 from mico_hub.manifest import Manifest, logical_content
 from mico_hub.parquet import PUBLIC_SCHEMA, FolderError, digest_of_rows, each_row, read_rows, write_rows
 from mico_hub.rows import Row
@@ -193,11 +193,12 @@ def versions_from(text: bytes, where: str) -> list[Version]:
         FolderError: It is no list of versions, numbered from 1.
     """
     try:
-        listed = known_keys(json.loads(text), _VERSION_KEYS, where).get("versions")
+        listed = known_keys(parse(text, where), _VERSION_KEYS, where).get("versions")
         if not isinstance(listed, list):
             raise TypeError(f"the versions are a {type(listed).__name__}")
         found = [Version(values["number"], values["suites"]) for values in listed]
-        if [version.number for version in found] != list(range(1, len(found) + 1)):
+        numbers = [version.number for version in found]
+        if any(type(number) is not int for number in numbers) or numbers != list(range(1, len(found) + 1)):
             raise ValueError("they are not numbered 1, 2, ...")
         held = [pair for version in found for pair in version.suites.items()]
         if not all(re.fullmatch(r"\w{1,40}", name) and re.fullmatch(r"[0-9a-f]{64}", digest) for name, digest in held):

@@ -58,6 +58,8 @@ def as_row(given: Any) -> Row:
         TypeError: It is no row.
         ValueError: It is several, or lacks a column.
     """
+    if isinstance(given, datasets.Dataset | datasets.IterableDataset | datasets.DatasetDict):
+        raise ValueError("expected one row, got a dataset: pass each of its rows by itself")
     values = _mappings(given)
     if len(values) != 1:
         raise ValueError(f"expected one row, got {len(values)}: pass each of them by itself")
@@ -81,14 +83,14 @@ def as_rows(given: Any) -> list[Row]:
 
 def _mappings(given: Any) -> list[Mapping[str, Any]]:
     if isinstance(given, Mapping):
-        held = next(iter(given.values()), None)
+        held = given.get("suite")
         one = not isinstance(held, list | tuple | np.ndarray)  # the first column is a text
         return (
             [given] if one else [dict(zip(given, values, strict=True)) for values in zip(*given.values(), strict=True)]
         )
     if hasattr(given, "to_pylist"):  # Arrow
         return list(given.to_pylist())
-    if hasattr(given, "to_dict"):  # pandas: a frame or one row of it
+    if hasattr(given, "to_dict") and not isinstance(given, datasets.IterableDataset):  # pandas
         return list(given.to_dict("records")) if hasattr(given, "columns") else [given.to_dict()]
     if isinstance(given, str | bytes) or not isinstance(given, Iterable):
         raise TypeError(f"expected a row of a suite, such as load_suite(NAME)['train'][0], got {given!r:.80}")
@@ -132,4 +134,5 @@ def _list(value: Any) -> Integers | None:
 
 
 def _number(value: Any) -> float | None:
-    return None if _absent(value) else float(value)
+    """Also of the 0-d arrays and tensors that tensor libraries make, null as NaN."""
+    return None if value is None or math.isnan(number := float(value)) else number

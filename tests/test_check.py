@@ -21,6 +21,7 @@ from mico_hub.folder import SuiteFolder
 from mico_hub.format import FormatError
 from mico_hub.manifest import Manifest
 from mico_hub.parquet import FolderError, read_rows, write_rows
+from mico_hub.signals import metadata_of
 
 CHECKPOINT = "digits_hi/dev/model_4.safetensors"
 ROWS = "digits_hi/dev-00000-of-00001.parquet"
@@ -104,6 +105,43 @@ def a_record_beyond(root: Path) -> None:
     rows: Any = read_rows(root / ROWS)
     rows[0]["challenge"] = [*rows[0]["challenge"][:-1], 1_797]
     write_rows(rows, root / ROWS)
+
+
+def measured(root: Path, column: str, content: object) -> None:
+    """For all models, so that none stands out."""
+    for path in (root / "digits_hi").glob("*.parquet"):
+        rows: Any = read_rows(path)
+        for row in rows:
+            row[column] = content
+        write_rows(rows, path)
+
+
+def no_epsilon(root: Path) -> None:
+    measured(root, "epsilon", None)
+
+
+def negative_epsilon(root: Path) -> None:
+    measured(root, "epsilon", -1.0)
+
+
+def large_accuracy(root: Path) -> None:
+    measured(root, "accuracy", 123456789.123)
+
+
+def missing_models(root: Path) -> None:
+    in_manifest(root, "missing", [3, 17, 29])
+
+
+def more_versions(root: Path) -> None:
+    versions = repository.read_manifest(root, "digits_hi").versions
+    in_manifest(root, "versions", versions | {"members": "3.17.29"})
+
+
+def other_types_of_signals(root: Path) -> None:
+    path = root / "digits_hi" / "signals" / "margin.safetensors"
+    tensors = load_file(path)
+    tensors["train.models"] = tensors["train.models"].astype("int64")
+    save_file(tensors, path, dict(metadata_of(path)))
 
 
 def value(column: str, content: object) -> Callable[[Path], None]:
@@ -244,11 +282,19 @@ def a_version(root: Path) -> None:
         (value("delta", 624419.0), "expected delta 1e-05, got 624419.0"),
         (value("epsilon", 9.9871), "expected one epsilon for all models, got 2"),
         (value("epsilon", float("nan")), "expected at most epsilon 10, got nan"),
-        (value("accuracy", 0.90001), "expected an accuracy of 3 decimals, got 0.90001"),
+        (value("accuracy", 0.90001), "expected an accuracy from 0 to 1 of 3 decimals, got 0.90001"),
         (
             value("checkpoint", "digits_hi/dev/model_5.safetensors"),
             "expected the checkpoint's path to be digits_hi/dev",
         ),
+        (value("model_id", 99), "expected a split and a model_id of the suite"),
+        (value("checkpoint", None), "expected a value in each row, got null under checkpoint"),
+        (no_epsilon, "expected the epsilon that was spent, got none"),
+        (negative_epsilon, "expected at most epsilon 10, got -1.0"),
+        (large_accuracy, "expected an accuracy from 0 to 1 of 3 decimals, got 123456789.123"),
+        (missing_models, "missing: not expected: (3, 17, 29)"),
+        (more_versions, "suite.json: versions of other packages: members"),
+        (other_types_of_signals, "margin.safetensors: it is of other models, or was computed otherwise"),
         (other_labels, "expected a membership of 0 and 1, got"),
         (training_reversed, "expected ascending training records"),
         (space_in_versions, "versions.json: it is not as it would be written"),
@@ -344,7 +390,8 @@ def test_a_version_is_added_when_a_suite_changes_and_only_then(trained: Path, tm
         ('{"format": 1}', "expected a list of versions"),
         ('{"format": 1, "versions": [{"number": 2, "suites": {}}]}', "expected a list of versions"),
         ('{"format": 1, "versions": [{"number": 1}]}', "expected a list of versions"),
-        ("x", "expected a list of versions"),
+        ('{"format": 1, "versions": [{"number": true, "suites": {}}]}', "expected a list of versions"),
+        ("x", "expected JSON"),
     ],
 )
 def test_versions_that_are_none_are_refused(tmp_path: Path, text: str, said: str) -> None:

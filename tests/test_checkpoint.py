@@ -82,3 +82,28 @@ def test_a_file_without_our_metadata_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(CheckpointError, match="expected the network's configuration under 'mico_hub'"):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"network": "lost"}, {"configuration": {"features": -1, "hidden": 64, "classes": 10}}, {"configuration": {}}],
+)
+def test_metadata_of_no_network_are_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    path = tmp_path / "model.safetensors"
+    checkpoint.save(initialise("digits_mlp", KEY), "digits_mlp", path)
+    save_file(load_file(path), path, {"mico_hub": json.dumps(checkpoint_metadata() | change)})
+    for use in (checkpoint.load, lambda of: checkpoint.check_header(of, "digits_mlp")):
+        with pytest.raises(CheckpointError):
+            use(path)
+
+
+def test_a_configuration_holds_what_builds_the_network_and_nothing_else(tmp_path: Path) -> None:
+    """transformers takes whatever it is given."""
+    path = tmp_path / "model.safetensors"
+    tiny = dict(MODELS["roberta"].configuration) | {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    network = build("roberta", tiny)
+    checkpoint.save(network, "roberta", path)
+    checkpoint.check_header(path, "roberta")
+    checkpoint.save_state(network.state_dict(), "roberta", tiny | {"note": "members: 3 17 29"}, path)
+    with pytest.raises(CheckpointError, match="its configuration holds"):
+        checkpoint.check_header(path, "roberta")

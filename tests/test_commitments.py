@@ -56,7 +56,7 @@ def test_the_same_truth_has_another_commitment_each_time() -> None:
     ],
 )
 def test_what_is_no_opening_is_refused(text: bytes) -> None:
-    with pytest.raises(CommitmentError, match=r"here: expected (what opens a commitment|its format|a JSON object)"):
+    with pytest.raises(CommitmentError, match="here: expected what opens a commitment"):
         Opening.from_json(text, "here")
 
 

@@ -5,6 +5,7 @@ others under the same number.
 """
 
 import hashlib
+import inspect
 import json
 import shutil
 import subprocess
@@ -19,21 +20,26 @@ import torch
 from synthetic import base_dataset, small, tiny_roberta
 
 from mico_hub import engine
+from mico_hub.attacks import distinguisher
 from mico_hub.data import load_base
 from mico_hub.data.records import chosen
 from mico_hub.folder import SuiteFolder
+from mico_hub.manifest import Manifest
 from mico_hub.models import initialise
 from mico_hub.parquet import FolderError
 from mico_hub.randomness import Keys
 from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.signals import signals_of, values_of
+from mico_hub.sources import embedded
+from mico_hub.sources.original import files, release
+from mico_hub.sources.original.hub import Hub
 from mico_hub.splits import stored_split
-from mico_hub.suites import SUITES
+from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training import train_suite
 
 GOLDEN = Path(__file__).parent / "golden" / "engine.json"
 PACKAGE = Path(engine.__file__).parent
-SHARED = ("models.py", "gradients/*.py", "data/records.py")
+SHARED = ("models.py", "gradients/*.py", "data/*.py", "roberta/*")
 MODULES = {
     "training": ("sgd.py", "sampling.py", "randomness.py", "accounting.py", "splits.py", "workers/train.py", *SHARED),
     "signals": ("signals/layout.py", "signals/names.py", "signals/outputs.py", "signals/values.py", *SHARED),
@@ -52,6 +58,8 @@ def source(kind: str) -> str:
         assert paths, pattern
         for path in paths:
             hasher.update(f"{path.relative_to(PACKAGE).as_posix()}\n".encode() + path.read_bytes())
+    for table in (Suite, Optimiser):  # the table's rows may change, what is computed of them may not
+        hasher.update(inspect.getsource(table).encode())
     return hasher.hexdigest()
 
 
@@ -189,6 +197,38 @@ def test_what_trained_a_suite_is_in_its_manifest(trained: Path) -> None:
     assert (manifest.commit, manifest.clean) == (engine.code().commit, engine.code().clean)
     assert list(engine.deciding(SUITES["sst2_hi"], 1, {})) == [engine.NAME, "torch", "opacus", "numpy", "transformers"]
     assert "transformers" not in engine.deciding(SUITES["digits_hi"], 1, {})
+
+
+@pytest.mark.parametrize("what", ["recipe", "training", "signals", "format"])
+def test_no_cache_serves_what_would_be_made_otherwise_now(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The embedded suites, the distinguisher's models, and rows that are made of the competition's files."""
+    row: Any = {
+        "suite": "digits_hi",
+        "split": "dev",
+        "model_id": 4,
+        "sha256": "0" * 64,
+        "challenge": [1],
+        "training": [2],
+    }
+    theirs, table = Hub("szanella/MICO-CIFAR10", "0" * 40), SUITES
+
+    def places() -> list[Path]:
+        manifest = Manifest(table["digits_hi"], 1.0, "0" * 64, True, "", {})
+        return [embedded.folder_of("digits_hi"), distinguisher._kept(row, manifest), theirs._root("cifar10_hi")]
+
+    before = places()
+    assert places() == before
+    if what == "recipe":
+        table = {name: replace(suite, epochs=7) for name, suite in SUITES.items()}
+        for module in (embedded, release):
+            monkeypatch.setattr(module, "SUITES", table)
+    elif what == "format":
+        for module in (embedded, distinguisher, files):
+            monkeypatch.setattr(module, "FORMAT", 2)
+    else:
+        monkeypatch.setattr(engine, what.upper(), 2)
+    changed = [old != new for old, new in zip(before, places(), strict=True)]
+    assert changed == [True, True, what in ("recipe", "format")]  # of theirs nothing is trained or computed
 
 
 def note() -> None:

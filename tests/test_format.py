@@ -67,6 +67,7 @@ def test_a_key_that_may_be_missing_has_its_default() -> None:
             "of format 1 and requires suite.augmentation; .*0.3 or",
         ),
         ({"requires": ["suite.n", "data_digest"]}, ""),
+        ({"format": 2, "requires": {"new": 1}, "reader": "0.4"}, "Install mico-hub 0.4 or newer to read it"),
         ({"requires": "n"}, "expected a list of keys under 'requires'"),
         ({"format": True}, "expected its format, a number from 1, got True"),
         ({"format": 0}, "expected its format, a number from 1, got 0"),
@@ -92,6 +93,9 @@ def test_what_must_be_known_and_is_not_names_the_version_that_reads_it(change: d
         ("digits_hi", {"n": 50}, "suite.n: expected a whole number, at least m, got 50"),
         ("digits_hi", {"m": 0}, "suite.m: expected a whole number from 1, got 0"),
         ("digits_hi", {"m": "100"}, "suite.m: "),
+        ("digits_hi", {"n": 10**400}, "suite.n: "),
+        ("digits_hi", {"epsilon": 10**400}, "suite.epsilon: "),
+        ("digits_hi", {"models": [1, 1, 0.0]}, "suite.models: expected three counts"),
         ("digits_hi", {"batch_size": 1.5}, "suite.batch_size: "),
         ("digits_hi", {"epochs": True}, "suite.epochs: "),
         ("digits_hi", {"order": "random"}, "suite.order: expected one of sequential, shuffled, poisson, got 'random'"),
@@ -124,6 +128,8 @@ def test_a_recipe_that_cannot_be_is_refused_by_the_keys_name(name: str, change: 
         ("versions", {"torch": 2}),
         ("commitments", {"train": "0" * 64}),
         ("missing", [0.5]),
+        ("missing", [1]),
+        ("noise_multiplier", 10**400),
         ("engine", 0),
         ("commit", "main"),
         ("clean", "yes"),
@@ -134,6 +140,14 @@ def test_a_recipe_that_cannot_be_is_refused_by_the_keys_name(name: str, change: 
 def test_a_value_that_cannot_be_is_refused_by_the_keys_name(key: str, value: object) -> None:
     with pytest.raises(FormatError, match=f"{key}: "):
         read(manifest_values() | {key: value})
+
+
+@pytest.mark.parametrize(
+    "text", ['{"format": 1, "format": 1}', '{"format": 1, "more": NaN}', "[" * 100_000, '{"format": 1, "a": Infinity}']
+)
+def test_json_that_readers_take_differently_is_refused(text: str) -> None:
+    with pytest.raises(FormatError, match="here: expected JSON"):
+        Manifest.from_json(text.encode(), "here")
 
 
 def test_all_that_is_wrong_is_said_at_once() -> None:

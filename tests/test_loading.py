@@ -15,6 +15,7 @@ import evaluate
 import evaluate.inspect
 import pytest
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from loopback_hub import LoopbackHub, run_client
 
 import mico_hub
@@ -23,7 +24,7 @@ from mico_hub.checkpoint import sha256_of
 from mico_hub.data import DataError
 from mico_hub.parquet import read_rows, write_rows
 from mico_hub.rows import as_row, as_rows
-from mico_hub.sources import PublishedFolder, SourceError, embedded
+from mico_hub.sources import PublishedFolder, SourceError, embedded, published_hub
 from mico_hub.suites import UnknownSuiteError
 
 
@@ -405,8 +406,50 @@ def test_rows_of_a_dataset_in_any_format_work(published: Path, form: str | None)
     assert (type(row["model_id"]), type(row["epsilon"])) == (int, float)
 
 
+def test_a_streamed_suite_is_attacked_as_any_other(published: Path) -> None:
+    streamed = datasets.load_dataset(str(published), "digits_hi", split="train", streaming=True)
+    rows = mico_hub.load_suite("digits_hi", published)["train"]
+    assert [row["model_id"] for row in as_rows(streamed)] == [0, 1, 2, 3]
+    for found, expected in zip(
+        *(mico_hub.attack("loss", part, source=str(published)) for part in (streamed, rows)), strict=True
+    ):
+        assert (found == expected).all()
+
+
+@pytest.mark.usefixtures("beside")
+def test_later_places_are_asked_only_when_the_first_lacks_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICO_HUB_DATASET", "org/unreachable")
+    suite = mico_hub.load_suite("digits_hi")
+    assert mico_hub.load_model(suite["dev"][0]) is not None
+    assert mico_hub.load_manifest(suite["dev"][0]).suite.name == "digits_hi"
+    with pytest.raises(SourceError, match="MICO_HUB_DATASET=org/unreachable: its card could not be read"):
+        mico_hub.load_model(suite["dev"][0] | {"sha256": "0" * 64})
+    with pytest.raises(SourceError, match="org/unreachable: its card could not be read"):
+        mico_hub.open_suite("digits_hi", "org/unreachable")
+
+
+def test_signals_that_cannot_be_reached_are_not_taken_for_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a network that is down; without one, on purpose, there are those that are here."""
+
+    def unreachable(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("down")
+
+    monkeypatch.setattr(published_hub, "hf_hub_download", unreachable)
+    place = sources.PublishedRepository("org/mico")
+    place._card = Path("snapshots/0/README.md")
+    monkeypatch.setattr(published_hub, "is_offline_mode", lambda: False)
+    with pytest.raises(LocalEntryNotFoundError):
+        place.signals("digits_hi", "margin")
+    monkeypatch.setattr(published_hub, "is_offline_mode", lambda: True)
+    assert place.signals("digits_hi", "margin") is None
+
+
 def test_what_is_no_row_is_said(published: Path) -> None:
     suite = mico_hub.load_suite("digits_hi", published)
+    backwards = dict(reversed(suite["train"][0].items()))
+    assert as_row(backwards)["model_id"] == 0
+    with pytest.raises(ValueError, match="expected one row, got a dataset"):
+        mico_hub.load_model(suite["train"].select([0]), published)
     frame = suite["train"].to_pandas()
     assert as_row(frame.iloc[0])["model_id"] == 0
     assert [row["model_id"] for row in as_rows(frame)] == [0, 1, 2, 3]
@@ -449,7 +492,7 @@ MOVED = """
     row = dict(suite.train[0], sha256=sys.stdin.readline().strip())
     print(mico_hub.load_model(row, "org/mico") is not None, flush=True)
     again = mico_hub.open_suite("digits_hi", "org/mico")
-    print(before != again.place.commit, suite.place.commit == again.place.commit)
+    print(before != again.place.commit, suite.place.commit == before)
     print(mico_hub.open_suite("digits_hi", "org/mico", revision="v1").place.commit == mico_hub.open_suite(
         "digits_hi", "org/mico@v1").place.commit)
 """

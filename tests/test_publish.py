@@ -21,7 +21,8 @@ from builders.check import check
 from builders.hub import PublishError
 from builders.publish import plan
 from mico_hub.folder import SuiteFolder
-from mico_hub.parquet import FolderError
+from mico_hub.parquet import FolderError, read_truth, write_truth
+from mico_hub.signals.suite import compute_suite
 from mico_hub.training import train_suite
 
 ROOT = Path(__file__).parents[1]
@@ -579,3 +580,24 @@ def test_a_suite_that_is_published_is_marked_and_does_not_grow(place: Workplace)
     suite = folder.manifest().suite
     with pytest.raises(FolderError, match="it was published in org/mico"):
         train_suite(suite.with_models(4, 2, 3), folder.root)
+
+
+def test_a_suite_that_grew_elsewhere_is_not_published_over_the_smaller_one(place: Workplace) -> None:
+    """A copy of the folder that does not know that it was published."""
+    passed(place.publish())
+    folder = SuiteFolder(place.folder / "suites" / "digits_hi")
+    (folder.root / "private" / "published.json").unlink()
+    train_suite(folder.manifest().suite.with_models(4, 2, 3), folder.root)
+    compute_suite(folder.root)
+    build([folder.root], place.folder / "mico")
+    before = place.commits()
+    assert "with another commitment to final: the suite was given more" in refused(place.publish())
+    assert place.commits() == before
+
+
+def test_a_truth_of_more_models_than_are_published_is_not_uploaded(place: Workplace) -> None:
+    folder = SuiteFolder(place.folder / "suites" / "digits_lo")
+    rows = read_truth(folder.rows_path("private"))
+    write_truth([*rows, rows[-1]], folder.rows_path("private"))
+    assert "its private part is of other models than are published" in refused(place.publish())
+    assert not place.commits(TRUTH)

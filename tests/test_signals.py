@@ -425,3 +425,29 @@ def test_what_a_first_score_takes_to_fetch() -> None:
         values = 100 * records * 4 + 100 * records // 8 + 100 * (200 + POPULATION) * 4
         indices = 4 * (records + POPULATION + 200 * 201)
         assert (values + indices) / 1e6 < 20, dataset
+
+
+def test_a_damaged_file_is_computed_again(trained: Path, tmp_path: Path) -> None:
+    folder = copy_of(trained, tmp_path, "digits_hi")
+    (path,) = compute_suite(folder.root, ["loss"])
+    whole = path.read_bytes()
+    path.write_bytes(whole[:100])
+    compute_suite(folder.root, ["loss"])
+    assert path.read_bytes() == whole
+
+
+def test_two_versions_of_a_model_have_their_own_values(trained: Path, tmp_path: Path) -> None:
+    """Rows of one name and other checkpoints, in one call."""
+    folder = SuiteFolder(trained / "digits_hi")
+    suite, data = folder.manifest().suite, load_base("digits")
+    first, second = read_rows(folder.rows_path("public"))[:2]
+    twin = second | {"model_id": first["model_id"]}
+    paths = {row["sha256"]: folder.checkpoint(suite, i) for i, row in enumerate((first, second))}
+    records = np.arange(5)
+
+    def bring(rows: Any) -> Any:
+        return ((row, paths[row["sha256"]]) for row in rows)
+
+    together = signals.compute([first, twin], records, data, bring, ["loss"])["loss"]
+    for values, row in zip(together, (first, second), strict=True):
+        assert (values == signals.compute([row], records, data, bring, ["loss"])["loss"][0]).all()

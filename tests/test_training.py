@@ -382,6 +382,7 @@ def test_growth_that_is_interrupted_loses_nothing(tmp_path: Path, monkeypatch: p
     assert train_suite(small, folder.root).complete()
     folder.verify()
     assert copies(folder, small) == before
+    assert [row["model_id"] for row in read_truth(folder.rows_path("private"))] == [0, 1, 2]
     for split, commitment in manifest.commitments.items():
         assert folder.opening(split).commitment() == commitment
     train_suite(grown, folder.root).verify()
@@ -406,7 +407,7 @@ def test_what_was_measured_of_a_model_is_kept_with_a_digest(trained: Path, tmp_p
     for model_id, row in enumerate(read_truth(folder.rows_path("private"))):
         network = checkpoint.load(folder.checkpoint(suite, model_id))
         losses = [
-            float(torch.nn.functional.cross_entropy(network(data.inputs([record])), data.labels[[record]]))
+            float(torch.nn.functional.cross_entropy(network(data.inputs([record])), data.labels[[record]]).detach())
             for record in row["challenge"][row["membership"] == 1]
         ]
         measured = folder.measured(suite, model_id)
@@ -427,3 +428,13 @@ def test_recipes_of_later_versions_are_not_trained(tmp_path: Path) -> None:
         with pytest.raises(DeviceError, match="this version trains suites with design exact and precision float32"):
             train_suite(replace(SUITES["digits_inf"], **change), tmp_path / "suite")  # type: ignore[arg-type]
     assert not (tmp_path / "suite").exists()
+
+
+def test_models_whose_manifest_is_gone_are_not_taken_for_those_of_another_truth(tmp_path: Path) -> None:
+    suite = replace(SUITES["digits_inf"], epochs=1).with_models(1, 1, 0)
+    folder = train_suite(suite, tmp_path / "suite")
+    folder.manifest_path.unlink()
+    before = {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()}
+    with pytest.raises(FolderError, match=r"holds models of a suite whose suite\.json is gone"):
+        train_suite(suite, folder.root)
+    assert {path: path.read_bytes() for path in folder.root.rglob("*") if path.is_file()} == before

@@ -177,7 +177,7 @@ def prepare(
     rows = as_rows(targets)
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
-    suite = handle_of(rows[0], source)
+    suite = handle_of(rows[0], source, again=True)
     leave_out = shadows is None
     others: list[Row] = []
     if any(each.shadows and not each.trains for each in chosen):

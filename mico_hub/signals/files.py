@@ -35,7 +35,7 @@ from safetensors.torch import save
 
 from mico_hub import engine
 from mico_hub.disclosure import REVEALED_SPLIT
-from mico_hub.format import METADATA_KEY, FormatError, canonical, known_keys, stamped
+from mico_hub.format import METADATA_KEY, FormatError, NewerFormatError, canonical, known_keys, parse, stamped
 from mico_hub.rows import Row
 from mico_hub.signals.layout import Layout, seen, shown
 from mico_hub.signals.names import SignalError
@@ -244,7 +244,9 @@ class Frame:
             found.suite == self.suite
             and found.checkpoints == self.checkpoints
             and all(
-                name in found.tensors and np.array_equal(found.tensors[name], tensor)
+                name in found.tensors
+                and found.tensors[name].dtype == tensor.dtype
+                and np.array_equal(found.tensors[name], tensor)
                 for name, tensor in self.tensors.items()
             )
         )
@@ -302,11 +304,13 @@ def read(path: Path) -> Signals:
     """
     try:
         with safe_open(path, framework="pt") as file:
-            about = known_keys(json.loads((file.metadata() or {})[METADATA_KEY]), ABOUT, str(path))
+            about = known_keys(parse((file.metadata() or {})[METADATA_KEY], str(path)), ABOUT, str(path))
             tensors = {key: file.get_tensor(key).numpy() for key in file.keys()}  # noqa: SIM118 (not a dict)
         suite, signal, checkpoints, number = (about[key] for key in ABOUT)
         if not all(isinstance(text, str) for text in (suite, signal, checkpoints)) or type(number) is not int:
             raise TypeError(f"its metadata are {about}")
+    except NewerFormatError:
+        raise
     except FormatError as error:
         raise SignalError(str(error)) from error
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
@@ -329,7 +333,7 @@ def digest(path: Path) -> str:
         SignalError: As `read`.
     """
     found = read(path)
-    hasher = hashlib.sha256(canonical(json.loads(metadata_of(path)[METADATA_KEY])) + b"\n")
+    hasher = hashlib.sha256(canonical(parse(metadata_of(path)[METADATA_KEY], str(path))) + b"\n")
     for name, tensor in sorted(found.tensors.items()):
         hasher.update(f"{name} {tensor.dtype} {'x'.join(map(str, tensor.shape))}\n".encode())
         hasher.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)

@@ -15,11 +15,11 @@ from tqdm import tqdm
 
 from mico_hub import checkpoint, engine
 from mico_hub.cache import atomic_write
+from mico_hub.consistency import require_data
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.records import chosen
 from mico_hub.folder import PUBLIC, SuiteFolder
 from mico_hub.format import FORMAT
-from mico_hub.loading import require_data_of
 from mico_hub.parquet import FolderError, read_rows
 from mico_hub.rows import Row
 from mico_hub.sgd import exact_arithmetic
@@ -121,7 +121,7 @@ def compute_suite(
     suite = manifest.suite
     wanted = _wanted(suite.model, names)
     data = data or load_base(suite.dataset)
-    require_data_of(manifest, data)
+    require_data(manifest, data)
     with folder.locked():
         rows = read_rows(folder.rows_path(PUBLIC))
         layout = Layout.of(rows, len(data))
@@ -171,7 +171,10 @@ def _wanted(network: str, names: Sequence[str] | None) -> list[str]:
 
 def _is_whole(path: Path, frame: Frame) -> bool:
     """Whether the file is there, of these checkpoints and records, computed as it would be now."""
-    return path.exists() and (found := read(path)).engine == engine.SIGNALS and frame.fits(found)
+    try:
+        return path.exists() and (found := read(path)).engine == engine.SIGNALS and frame.fits(found)
+    except SignalError:  # damaged; a newer format is another error, and stays
+        return False
 
 
 def _load(weights: Path | bytes) -> nn.Module:

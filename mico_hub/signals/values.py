@@ -132,16 +132,16 @@ def compute(
     names = list(names)
     held = chosen(data, records, device)
     listed = list(rows)
-    positions: dict[str, list[int]] = {}
+    positions: dict[tuple[str, str | None], list[int]] = {}
     for index, row in enumerate(listed):
-        positions.setdefault(name_of(row), []).append(index)
+        positions.setdefault((name_of(row), row["sha256"]), []).append(index)
     values = {name: np.empty((len(listed), len(records)), dtype=np.float32) for name in names}
     brought = iter(checkpoints(listed))
     together = max(1, HELD_BYTES // listed[0]["num_bytes"]) if listed else 1
     with tqdm(desc="signals", total=len(listed), unit="model", leave=False) as bar:
         while group := list(islice(brought, together)):
             networks = [checkpoint.load(path) for _, path in group]
-            at = [positions[name_of(row)].pop() for row, _ in group]
+            at = [positions[name_of(row), row["sha256"]].pop() for row, _ in group]
             for name, of_group in values_of(networks, held, values, device).items():
                 values[name][at] = of_group
             bar.update(len(group))

@@ -34,6 +34,7 @@ __all__ = [
     "named",
     "parse",
     "resolve",
+    "unreadable",
 ]
 
 DATASET_VARIABLE = "MICO_HUB_DATASET"
@@ -116,7 +117,8 @@ def candidates(suite: str, *, again: bool = False) -> Iterator[Place]:
     Raises:
         SourceError: MICO_HUB_DATASET names a repository that cannot be read.
     """
-    for place in (local_folder(), configured(again=again)):
+    for where in (local_folder, lambda: configured(again=again)):
+        place = where()
         if place is None:
             continue
         with _reading(place):
@@ -134,10 +136,14 @@ def _reading(place: Place) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        what = "its card" if isinstance(place, PublishedRepository) else "it"
-        raise SourceError(
-            f"{DATASET_VARIABLE}={place}: {what} could not be read, so nobody knows what it has: {error}"
-        ) from error
+        local = isinstance(place, PublishedFolder) and place.root == Path(NAME).resolve()
+        raise unreadable(place, f"./{NAME}" if local else f"{DATASET_VARIABLE}={place}", error) from error
+
+
+def unreadable(place: Place, name: str, error: OSError) -> SourceError:
+    """What to say of a place that cannot be asked what it has."""
+    what = "its card" if isinstance(place, PublishedRepository) else "it"
+    return SourceError(f"{name}: {what} could not be read, so nobody knows what it has: {error}")
 
 
 def resolve(suite: str, *, again: bool = False) -> Place:
@@ -164,17 +170,8 @@ def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
         ValueError: The place has no revisions, or its content is not what it should be.
     """
     place = resolve(suite, again=True)
-    return dataset_at(place.at(revision) if revision else place, suite)
-
-
-def dataset_at(place: Place, suite: str) -> tuple[str, str | None]:
-    """As `dataset`, from a place that it resolved to.
-
-    Raises:
-        SourceError: The place does not have it after all; the message lists the places tried.
-    """
     try:
-        return place.dataset(suite)
+        return (place.at(revision) if revision else place).dataset(suite)
     except OSError as error:
         raise SourceError(
             f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
@@ -185,7 +182,12 @@ def dataset_at(place: Place, suite: str) -> tuple[str, str | None]:
 
 
 def _state(place: Place | None) -> str:
-    return "none" if place is None else f"{place}, which has {', '.join(place.suites()) or 'no suite'}"
+    if place is None:
+        return "none"
+    try:
+        return f"{place}, which has {', '.join(place.suites()) or 'no suite'}"
+    except OSError as error:
+        return f"{place}, which could not be read: {error}"
 
 
 def available() -> list[str]:

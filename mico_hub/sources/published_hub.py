@@ -7,14 +7,13 @@ from huggingface_hub import constants, hf_hub_download, is_offline_mode
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from mico_hub import repository
+from mico_hub.folder import SIGNALS
 from mico_hub.manifest import Manifest
-from mico_hub.rows import Row
-from mico_hub.sources.place import SourceError
 from mico_hub.sources.published import Published, inside
 
 
 class PublishedRepository(Published):
-    """Where its card came from says at which commit it is: all else is read there, so that it belongs together."""
+    """Where its card came from says at which commit it is; that stays, and all else is read there."""
 
     def __init__(self, repository_id: str, revision: str | None = None) -> None:
         self.repository_id = repository_id
@@ -47,18 +46,6 @@ class PublishedRepository(Published):
         """The commit that all files are read at."""
         return self._looked_up().parent.name  # .../snapshots/COMMIT/README.md
 
-    def look_again(self) -> bool:
-        """Asks at which commit the revision is now; whether it is another one."""
-        with self._looking:
-            before, self._card = self._card, None
-        try:
-            changed = self._looked_up() != before
-        except OSError:
-            self._card, changed = before, False  # nobody was there to ask: what was known stays
-        if changed:
-            self._manifests.clear()
-        return changed
-
     def manifest(self, suite: str) -> Manifest:
         """See `Place`."""
         if suite not in self._manifests:
@@ -68,20 +55,13 @@ class PublishedRepository(Published):
     def signals(self, suite: str, name: str) -> Path | None:
         """See `Place`."""
         try:
-            return super().signals(suite, name)
-        except EntryNotFoundError as error:
-            if isinstance(error, LocalEntryNotFoundError) and not is_offline_mode():
+            return self.fetch(f"{suite}/{SIGNALS}/{name}.safetensors")
+        except LocalEntryNotFoundError:
+            if not is_offline_mode():
                 raise  # nobody was there to ask
             return None
-
-    def checkpoint(self, row: Row) -> Path:
-        """See `Place`; a repository that has moved on since its commit was looked up is looked up again."""
-        try:
-            return super().checkpoint(row)
-        except (OSError, SourceError):
-            if not self.look_again():
-                raise
-        return super().checkpoint(row)
+        except EntryNotFoundError:
+            return None
 
     def fetch(self, path: str) -> Path:
         """See `Published`; downloaded into the Hub's own cache."""

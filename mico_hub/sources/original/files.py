@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from mico_hub.cache import cache_dir
 from mico_hub.format import FORMAT
@@ -46,6 +46,23 @@ class Entry:
     location: Location
     size: int  # bytes
     sha256: str | None = None  # where the source knows it without reading the file
+
+
+class Readable(Protocol):
+    """Where rows are made from: what of a place that needs."""
+
+    @property
+    def where(self) -> str:
+        """See `Original`."""
+
+    def origin(self, suite: str) -> str:
+        """See `Original`."""
+
+    def listing(self, suite: str) -> list[Entry]:
+        """See `Original`."""
+
+    def read(self, locations: Sequence[Location]) -> dict[Location, bytes]:
+        """See `Original`."""
 
 
 def bounded(content: bytes, where: str) -> bytes:

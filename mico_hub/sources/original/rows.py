@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,13 +11,10 @@ from mico_hub.disclosure import Measured, disclose_original, reveals
 from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
 from mico_hub.rows import Row
-from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError
+from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError, Readable
 from mico_hub.sources.original.release import CHECKPOINTS, SMALL, Location, noise_multiplier, original_suite
 from mico_hub.splits import OriginalSplit, original_split
 from mico_hub.suites import SPLITS, Suite
-
-if TYPE_CHECKING:
-    from mico_hub.sources.original.base import Original
 
 SHOWN = 20
 """Problems that an error lists before it only counts them."""
@@ -83,7 +79,7 @@ def _incomplete(model: Model) -> Iterable[str]:
             yield f"{name}: expected at most {most:,} bytes, got {entry.size:,}"
 
 
-def make_rows(files: "Original", name: str) -> tuple[Manifest, list[Row]]:
+def make_rows(files: Readable, name: str) -> tuple[Manifest, list[Row]]:
     """The manifest and the public rows of a suite of the competition, from its seeds.
 
     Args:
