@@ -18,7 +18,7 @@ from mico_hub import sources
 from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
 from mico_hub.rows import Row, as_row, as_rows, name_of
-from mico_hub.sources import Place, SourceError
+from mico_hub.sources import Place, PublishedRepository, SourceError
 from mico_hub.suites import SPLITS
 
 if TYPE_CHECKING:
@@ -40,15 +40,18 @@ class Challenge(NamedTuple):
 class Handle:
     """A suite where it is, made by `open_suite`: rows, models, challenges and signals come when they are used."""
 
-    def __init__(self, name: str, places: Iterable[Place], revision: str | None = None) -> None:
+    def __init__(
+        self, name: str, places: Iterable[Place], revision: str | None = None, *, by_name: bool = False
+    ) -> None:
         """Of places that have the suite, best first.
 
         Args:
             name: The suite.
             places: One at least. The first has rows and manifest; others are looked for when it lacks a checkpoint.
             revision: Of the first place, which must have revisions.
+            by_name: Whether the first is where `mico` led to, and nobody named it.
         """
-        self.name = name
+        self.name, self._by_name = name, by_name
         self._others = iter(places)
         first = next(self._others)
         self._found = [first.at(revision) if revision else first]
@@ -94,6 +97,8 @@ class Handle:
         try:
             path, revision = self.place.dataset(self.name)
         except OSError as error:
+            if self._by_name:
+                raise sources.nowhere(self.name, self.place, error) from error
             raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
         loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
         return loaded
@@ -282,7 +287,7 @@ def open_suite(name: str, source: str | Path | None = None, revision: str | None
     """
     if source is None:
         places = sources.candidates(name, again=True)
-        return Handle(name, chain([sources.resolve(name, again=True)], islice(places, 1, None)), revision)
+        return Handle(name, chain([sources.resolve(name, again=True)], islice(places, 1, None)), revision, by_name=True)
     place = sources.named(source, name, again=True)
     place = place.at(revision) if revision else place
     try:
@@ -352,9 +357,11 @@ def load_model(row: Any, source: str | Path | None = None) -> "nn.Module":
     suite = handle_of(row, source)
     try:
         return suite.model(row)
-    except SourceError:  # a repository may have moved on since it was looked up
-        newer = handle_of(row, source, again=True)
-        if (newer.place.dataset(newer.name)) == suite.place.dataset(suite.name):
+    except SourceError:
+        if not isinstance(suite.place, PublishedRepository):
+            raise
+        newer = handle_of(row, source, again=True)  # the repository may have moved on since it was looked up
+        if isinstance(newer.place, PublishedRepository) and newer.place.commit == suite.place.commit:
             raise
         return newer.model(row)
 

@@ -32,6 +32,7 @@ __all__ = [
     "candidates",
     "dataset",
     "named",
+    "nowhere",
     "parse",
     "resolve",
     "unreadable",
@@ -173,12 +174,17 @@ def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
     try:
         return (place.at(revision) if revision else place).dataset(suite)
     except OSError as error:
-        raise SourceError(
-            f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
-            f"{DATASET_VARIABLE} ({_state(configured())}); {place} ({error}). "
-            f"Set {DATASET_VARIABLE} to a folder, an archive of the competition or org/name[@revision] that has it; "
-            f"{', '.join(embedded.SUITE_NAMES)} need no download."
-        ) from error
+        raise nowhere(suite, place, error) from error
+
+
+def nowhere(suite: str, place: Place, error: OSError) -> SourceError:
+    """What to say of a suite that the name `mico` led to, and that is not there after all: all places tried."""
+    return SourceError(
+        f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
+        f"{DATASET_VARIABLE} ({_state(configured())}); {place} ({error}). "
+        f"Set {DATASET_VARIABLE} to a folder, an archive of the competition or org/name[@revision] that has it; "
+        f"{', '.join(embedded.SUITE_NAMES)} need no download."
+    )
 
 
 def _state(place: Place | None) -> str:
