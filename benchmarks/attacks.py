@@ -23,7 +23,7 @@ from mico_hub.attacks import ATTACKS, LADDER, prepare, to_predictions
 from mico_hub.cache import CACHE_VARIABLE
 from mico_hub.scoring import mico_score
 from mico_hub.suites import SUITES, tracks
-from mico_hub.training import train_suite
+from mico_hub.training.suite import train_suite
 from mico_hub.workers import on_this_machine
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -25,13 +25,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from builders.build import build
-from mico_hub import checkpoint, models, tables
-from mico_hub.consistency import checkpoint_path
+from mico_hub import models, tables
 from mico_hub.data import load_base
-from mico_hub.disclosure import Measured, disclose, truth
-from mico_hub.folder import SuiteFolder
-from mico_hub.manifest import Manifest
 from mico_hub.randomness import Keys
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.consistency import checkpoint_path
+from mico_hub.release.disclosure import Measured, disclose, truth
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.manifest import Manifest
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 

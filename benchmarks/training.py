@@ -44,9 +44,9 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset
 from mico_hub import models, tables
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.randomness import Keys
-from mico_hub.sgd import Assignment, Runtime, train_models
 from mico_hub.splits import Split, draw
 from mico_hub.suites import SUITES, Suite
+from mico_hub.training.sgd import Assignment, Runtime, train_models
 
 NOISE = 0.7  # for the speed of a step any other would do
 LOGGED_EVERY = 10  # batches

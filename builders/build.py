@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from builders.croissant import croissant
 from builders.tracks import BUILDERS
 from cards.render import dataset_card
-from mico_hub import repository
 from mico_hub.cache import atomic_write
-from mico_hub.folder import SuiteFolder
-from mico_hub.rows import Row, as_rows
+from mico_hub.release import repository
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.rows import Row, as_rows
+from publishing.croissant import croissant
 
 
 def builder_rows(folder: SuiteFolder) -> dict[str, list[Row]]:

@@ -1,6 +1,6 @@
 """The builders: the loading code of the dataset, run once, by the maintainer.
 
-    Digits(config_name="digits_hi", data_dir="suites/digits_hi")
+    BUILDERS["digits"](config_name="digits_hi", data_dir="suites/digits_hi")
 
 `datasets` runs no loading code from a repository any more, so what these make is written as Parquet (`build.py`).
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import datasets
 
-from mico_hub import repository
-from mico_hub.folder import SuiteFolder
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.rows import Row
 from mico_hub.suites import SPLITS, tracks
 
 
@@ -54,41 +54,10 @@ class SuiteBuilder(datasets.GeneratorBasedBuilder):  # type: ignore[misc]  # unt
             yield row["model_id"], row
 
 
-class Cifar10(SuiteBuilder):
-    """The image track."""
-
-    BUILDER_CONFIGS = configs("cifar10")
-
-
-class Purchase100(SuiteBuilder):
-    """The table track."""
-
-    BUILDER_CONFIGS = configs("purchase100")
+def _builder(track: str) -> type[SuiteBuilder]:
+    """The builder of a track: Cifar10, Digits, ..., with a config for each of its suites."""
+    return type(track.title().replace("_", ""), (SuiteBuilder,), {"BUILDER_CONFIGS": configs(track)})
 
 
-class Sst2(SuiteBuilder):
-    """The text track."""
-
-    BUILDER_CONFIGS = configs("sst2")
-
-
-class Ddp(SuiteBuilder):
-    """The DP-distinguisher track: the non-challenge training records are revealed."""
-
-    BUILDER_CONFIGS = configs("ddp")
-
-
-class Digits(SuiteBuilder):
-    """The embedded track."""
-
-    BUILDER_CONFIGS = configs("digits")
-
-
-BUILDERS: dict[str, type[SuiteBuilder]] = {
-    "cifar10": Cifar10,
-    "purchase100": Purchase100,
-    "sst2": Sst2,
-    "ddp": Ddp,
-    "digits": Digits,
-}
+BUILDERS: dict[str, type[SuiteBuilder]] = {track: _builder(track) for track in tracks()}
 """Track -> builder."""

@@ -8,12 +8,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from mico_hub import repository, tables
+from mico_hub import tables
 from mico_hub.data import DATASETS
-from mico_hub.manifest import Manifest
 from mico_hub.models import MODELS
-from mico_hub.parquet import each_row
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.parquet import each_row
+from mico_hub.release.rows import Row
 from mico_hub.sources.original import recomputed_epsilon
 from mico_hub.suites import SPLITS, Suite, tracks
 

@@ -6,7 +6,6 @@ Importing this package makes `load_dataset("mico", SUITE)` and `evaluate.load("m
 from importlib.metadata import version
 
 from mico_hub.attacks import attack
-from mico_hub.hooks import install, uninstall
 from mico_hub.loading import (
     Challenge,
     Handle,
@@ -18,6 +17,7 @@ from mico_hub.loading import (
     load_suite,
     open_suite,
 )
+from mico_hub.sources.hooks import install, uninstall
 from mico_hub.suites import SUITES, Suite, get_suite
 
 __version__ = version("mico-hub")

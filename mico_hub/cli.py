@@ -14,19 +14,21 @@ import numpy as np
 from tqdm import tqdm
 
 import mico_hub
-from mico_hub import report, scorecard, submission, tables
+from mico_hub import submission, tables
 from mico_hub.attacks import ATTACKS, DEFAULT, LADDER, Attack, TooFewShadowsError, find, prepare, to_predictions
 from mico_hub.attacks.base import AttackError
 from mico_hub.cache import atomic_write
-from mico_hub.commitments import CommitmentError, Opening
 from mico_hub.data import DATASETS, DataError
-from mico_hub.findings import Result
-from mico_hub.folder import PRIVATE
-from mico_hub.format import FormatError
 from mico_hub.loading import open_suite
-from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError, read_truth
-from mico_hub.rows import Row, as_rows
+from mico_hub.release.commitments import CommitmentError, Opening
+from mico_hub.release.folder import PRIVATE
+from mico_hub.release.format import FormatError
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.parquet import FolderError, read_truth
+from mico_hub.release.rows import Row, as_rows
+from mico_hub.reporting import page as report
+from mico_hub.reporting import scorecard
+from mico_hub.reporting.findings import Result
 from mico_hub.scoring import mico_score
 from mico_hub.sources import SettingError, SourceError
 from mico_hub.sources.original import OriginalError
@@ -145,7 +147,7 @@ def _attacking(options: argparse.Namespace) -> Iterator[None]:
 
 
 def _audit(options: argparse.Namespace) -> None:
-    from mico_hub import audit  # dp_accounting takes a second to import
+    from mico_hub.auditing import audit  # dp_accounting takes a second to import
 
     suite = open_suite(options.suite, options.source)
     manifest = suite.manifest

@@ -15,9 +15,9 @@ import datasets
 import numpy as np
 
 from mico_hub import sources
-from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
-from mico_hub.rows import Row, as_row, as_rows, name_of
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.rows import Row, as_row, as_rows, name_of
 from mico_hub.sources import Place, PublishedRepository, SourceError
 from mico_hub.suites import SPLITS
 
@@ -151,7 +151,7 @@ class Handle:
             SourceError: No place has a file with the row's sha256; the message lists the places tried.
             CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
         """
-        from mico_hub import checkpoint
+        from mico_hub.release import checkpoints as checkpoint
 
         return checkpoint.load(self.checkpoint(row))
 
@@ -231,8 +231,8 @@ class Handle:
         Raises:
             DataError: It cannot be had, or differs.
         """
-        from mico_hub.consistency import require_data
         from mico_hub.data import load_base
+        from mico_hub.release.consistency import require_data
 
         base = load_base(self.manifest.suite.dataset, None if folder is None else Path(folder))
         require_data(self.manifest, base)

@@ -49,7 +49,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from mico_hub.signals.suite import compute_suite
     from mico_hub.suites import SUITES
-    from mico_hub.training import train_suite
+    from mico_hub.training.suite import train_suite
 
     root = tmp_path_factory.mktemp("trained") / "suites"
     for name in ("digits_inf", "digits_hi", "digits_lo"):

@@ -1,8 +1,8 @@
 """Hides bytes in a Parquet file and leaves its values as they are, in every place of the format that we know of.
 
 A step that publishes files must not pass on what somebody put beside the values. Its tests give it the files made here.
-They start from a file as `mico_hub.folder.write_rows` writes it: zstd, data pages of version 1, neither dictionaries
-nor page indexes.
+They start from a file as `mico_hub.release.parquet` writes it: zstd, data pages of version 1, neither dictionaries nor
+page indexes.
 
 The footer and the headers of pages are Thrift structs in its compact protocol. Here a struct is a dict from a field's
 id to (kind, value), and a list is (kind, values). Ids are those of parquet.thrift in apache/parquet-format.

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from mico_hub.accounting import calibrate, spent_epsilon
 from mico_hub.suites import SUITES, get_suite
+from mico_hub.training.accounting import calibrate, spent_epsilon
 
 # Noise multipliers of opacus' PRV accountant at q = 1/98, from a search to 1e-5.
 REFERENCE = {"cifar10_hi": 0.69742, "cifar10_lo": 1.03424}

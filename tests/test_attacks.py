@@ -2,6 +2,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,8 +28,8 @@ from mico_hub.attacks import (
     to_predictions,
 )
 from mico_hub.attacks.base import Points, Population, Seen, TooFewShadowsError
-from mico_hub.folder import SuiteFolder
-from mico_hub.repository import public_rows
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.repository import public_rows
 from mico_hub.scoring import mico_score
 
 
@@ -387,3 +388,24 @@ def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, publ
 def test_an_unknown_attack_names_those_there_are() -> None:
     with pytest.raises(ValueError, match=r"unknown attack 'lire'\. Did you mean 'lira'\? There are: loss, entropy"):
         mico_hub.attack("lire", [])
+
+
+def test_whatever_means_models_is_attacked(published: Path) -> None:
+    """A suite's name, a suite, its splits, one of them in any format, rows; and one row."""
+    source = str(published)
+    suite = mico_hub.open_suite("digits_hi", published)
+    expected = mico_hub.attack("lira", suite.train, source=source)
+    for models in ("digits_hi", suite, suite.rows, suite.train.with_format("pandas"), list(suite.train)):
+        found = mico_hub.attack("lira", models, source=source)
+        assert all((one == other).all() for one, other in zip(found, expected, strict=True))
+    (hidden,) = mico_hub.attack("lira", suite.dev[0], suite, source)
+    assert (hidden == mico_hub.attack("lira", suite.dev.select([0]), suite.train, source)[0]).all()
+    with pytest.raises(KeyError, match="unknown suite 'digits_high'"):
+        mico_hub.attack("loss", "digits_high", source=source)
+    with pytest.raises(ValueError, match="expected splits with train among them, got dev: pass one"):
+        mico_hub.attack("loss", datasets.DatasetDict({"dev": suite.dev}), source=source)
+    for wrong in (7, None, [3]):
+        with pytest.raises(TypeError, match="expected a row of a suite"):
+            mico_hub.attack("loss", wrong, source=source)
+    with pytest.raises(ValueError, match="expected at least one model to attack, got none"):
+        mico_hub.attack("loss", [], source=source)

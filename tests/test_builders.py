@@ -11,10 +11,10 @@ from huggingface_hub import DatasetCard
 from builders.build import build, builder_rows
 from builders.tracks import BUILDERS
 from cards.render import dataset_card, privacy, recipe
-from mico_hub import repository
-from mico_hub.folder import SuiteFolder
-from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError, read_rows
+from mico_hub.release import repository
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.parquet import FolderError, read_rows
 from mico_hub.signals import SIGNALS
 from mico_hub.suites import SUITES, Suite, tracks
 

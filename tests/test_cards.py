@@ -15,10 +15,10 @@ import yaml
 from huggingface_hub import DatasetCard, SpaceCard
 
 from cards.render import dataset_card, leaderboard_card, metric_card
-from mico_hub import repository
-from mico_hub.disclosure import Measured, disclose
-from mico_hub.manifest import Manifest
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.disclosure import Measured, disclose
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.rows import Row
 from mico_hub.splits import draw
 from mico_hub.suites import SPLITS, SUITES, Suite, tracks
 

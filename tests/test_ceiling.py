@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from mico_hub import accounting
-from mico_hub.ceiling import Adjacency, Ceiling, ceiling, suite_ceiling
+from mico_hub.auditing.ceiling import Adjacency, Ceiling, ceiling, suite_ceiling
 from mico_hub.scoring import full_tpr_at_fpr
 from mico_hub.suites import SUITES
+from mico_hub.training import accounting
 
 FPRS = np.array([0.001, 0.01, 0.1, 0.5])
 

@@ -15,13 +15,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from builders.build import build, derived
-from builders.check import check
-from mico_hub import repository
-from mico_hub.folder import SuiteFolder
-from mico_hub.format import FormatError
-from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError, read_rows, write_rows
-from mico_hub.signals import metadata_of
+from mico_hub.release import repository
+from mico_hub.release.checkpoints import metadata_of
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.format import FormatError
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.parquet import FolderError, read_rows, write_rows
+from publishing.check import check
 
 CHECKPOINT = "digits_hi/dev/model_4.safetensors"
 ROWS = "digits_hi/dev-00000-of-00001.parquet"
@@ -202,7 +202,7 @@ def a_weight(root: Path) -> None:
 
 def with_row(root: Path) -> None:
     """The row says what the changed checkpoint is."""
-    from mico_hub.checkpoint import sha256_of
+    from mico_hub.release.checkpoints import sha256_of
 
     rows: Any = read_rows(root / ROWS)
     rows[0] |= {"sha256": sha256_of(root / CHECKPOINT), "num_bytes": (root / CHECKPOINT).stat().st_size}
@@ -231,7 +231,7 @@ def spaces_in_a_header(root: Path) -> None:
 
 def tensors_in_another_order(root: Path) -> None:
     """The same network, and a header that safetensors might have written."""
-    from mico_hub.format import METADATA_KEY
+    from mico_hub.release.format import METADATA_KEY
 
     content, text = (root / CHECKPOINT).read_bytes(), header(root)
     entries = json.loads(text)
@@ -334,7 +334,7 @@ def test_a_header_that_all_checkpoints_have_is_looked_at_too(
     trained: Path, tmp_path: Path, spoil: Callable[[Path], None], problem: str
 ) -> None:
     """In a suite of one model there is no other to compare with."""
-    from mico_hub.checkpoint import CheckpointError, check_header
+    from mico_hub.release.checkpoints import CheckpointError, check_header
 
     root = tmp_path / "mico"
     build([trained / "digits_hi"], root)

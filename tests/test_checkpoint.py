@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mico_hub import checkpoint
-from mico_hub.checkpoint import CheckpointError
 from mico_hub.models import MODELS, build, initialise
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.checkpoints import CheckpointError
 
 KEY = bytes(16)
 

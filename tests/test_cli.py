@@ -11,7 +11,7 @@ import pytest
 import mico_hub
 from mico_hub import cli, submission
 from mico_hub.attacks import ATTACKS, LADDER
-from mico_hub.folder import SuiteFolder
+from mico_hub.release.folder import SuiteFolder
 from mico_hub.suites import SUITES
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mico_hub.cli import main
-from mico_hub.commitments import NONCE_BYTES, CommitmentError, Opening
-from mico_hub.folder import SuiteFolder
-from mico_hub.parquet import read_truth
+from mico_hub.release.commitments import NONCE_BYTES, CommitmentError, Opening
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.parquet import read_truth
 
 ROWS: list[dict[str, Any]] = [
     {"model_id": 5, "challenge": np.array([3, 9]), "membership": np.array([0, 1], dtype=np.int8), "training": [1, 2]},

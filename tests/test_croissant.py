@@ -11,13 +11,13 @@ import pyarrow as pa
 import pytest
 from huggingface_hub import DatasetCard
 
-from builders.croissant import CITATION, COLUMNS, DATA_TYPES, KEYWORDS, croissant
 from cards.render import dataset_card
-from mico_hub import repository
-from mico_hub.checkpoint import sha256_of
-from mico_hub.parquet import PUBLIC_SCHEMA, FolderError, read_rows
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.checkpoints import sha256_of
+from mico_hub.release.parquet import PUBLIC_SCHEMA, FolderError, read_rows
+from mico_hub.release.rows import Row
 from mico_hub.suites import SPLITS
+from publishing.croissant import CITATION, COLUMNS, DATA_TYPES, KEYWORDS, croissant
 
 SUITES = ("digits_inf", "digits_hi", "digits_lo")
 TABLES = [(suite, split) for suite in SUITES for split in SPLITS]

@@ -16,19 +16,19 @@ import pytest
 import scipy.stats
 from safetensors.numpy import load_file, save_file
 
-from builders import blind, secrecy
 from builders.build import build, builder_rows
-from builders.leaks import Needle, distinctive, find, hidden_in, secrets_of, surroundings
-from builders.secrecy import inspect, record_features, swapped
 from mico_hub.data import BaseDataset, load_base
-from mico_hub.disclosure import Measured, disclose
-from mico_hub.folder import SuiteFolder
-from mico_hub.parquet import read_rows, read_truth, write_truth
-from mico_hub.rows import Row, Truth
+from mico_hub.release.disclosure import Measured, disclose
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.parquet import read_rows, read_truth, write_truth
+from mico_hub.release.rows import Row, Truth
 from mico_hub.signals.suite import compute_suite
 from mico_hub.splits import Split, draw
 from mico_hub.suites import SUITES, Suite
-from mico_hub.training import _finish
+from mico_hub.training.suite import _finish
+from publishing import blind, secrecy
+from publishing.leaks import Needle, distinctive, find, hidden_in, secrets_of, surroundings
+from publishing.secrecy import inspect, record_features, swapped
 
 N = 1_797
 NAMES = ("digits_inf", "digits_hi", "digits_lo")  # digits_lo reveals its training, as the ddp suites do
@@ -190,8 +190,8 @@ def test_an_order_that_could_tell_members_is_refused() -> None:
 
 def test_a_secret_is_found_wherever_reading_cuts_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by an automaton that holds few needles at a time; each is found where it is, by a naive search too."""
-    monkeypatch.setattr("builders.leaks.READ_AT_ONCE", 64)
-    monkeypatch.setattr("builders.leaks.SEARCHED_AT_ONCE", 100)
+    monkeypatch.setattr("publishing.leaks.READ_AT_ONCE", 64)
+    monkeypatch.setattr("publishing.leaks.SEARCHED_AT_ONCE", 100)
     rng = np.random.default_rng(0)
     secrets = [(f"secret {i}", rng.bytes(int(rng.integers(7, 90)))) for i in range(40)]
     for number in range(5):
@@ -240,7 +240,7 @@ def test_so_many_records_are_searched_for_that_two_lists_differ(
     density: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With fewer bits, here 10, two lists begin alike as often as is said; of 500,000 pairs."""
-    monkeypatch.setattr("builders.leaks.BITS", 10)
+    monkeypatch.setattr("publishing.leaks.BITS", 10)
     rng = np.random.default_rng(0)
     size, count = distinctive(density), 1_000
     span = int(4 * size / density) + 200

@@ -1,8 +1,10 @@
 """The README is true: its lines run and print what it says, its table and its layout are the project's."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -52,21 +54,43 @@ def test_every_command_is_in_the_readme() -> None:
         assert f"mico-hub {command}" in README
 
 
+def rooms() -> list[str]:
+    """The rooms of the package as the README lists them, without `.py` and `/`."""
+    layout = README.split("<!-- rooms: the test suite checks their order -->")[1].split("```")[1]
+    return [name.rstrip("/").removesuffix(".py") for name in re.findall(r"^  (\w[\w./]+)", layout, re.M)]
+
+
 def test_the_layout_names_what_is_there() -> None:
-    layout = README.split("## What lives where")[1].split("```")[1]
-    listed = set(re.findall(r"^  ([\w./]+)", layout, re.M))
     package = ROOT / "mico_hub"
-    there = {path.name for path in package.glob("*.py")} | {
-        f"{path.name}/" for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"
-    }
-    missing = there - listed - {"__init__.py", "findings.py", "plots.py", "templates/", "metrics/"}
-    assert missing == set()
-    for name in listed:
-        assert (package / name).exists(), name
-    for folder in re.findall(r"^(\w+)/", layout, re.M):
+    there = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert set(rooms()) == there - {"__init__"}
+    assert len(list(package.glob("*.py"))) <= 13
+    for folder in re.findall(r"^(\w+)/", README.split("## What lives where")[1].split("```")[1], re.M):
         assert (ROOT / folder).is_dir()
 
 
+def imported(path: Path) -> Iterator[str]:
+    """The rooms that a module imports anywhere in it, for types too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module == "mico_hub":
+            names = [f"mico_hub.{alias.name}" for alias in node.names]
+        else:
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        yield from (name.split(".")[1] for name in names if name.startswith("mico_hub."))
+
+
+def test_no_room_uses_one_below_it() -> None:
+    order = rooms()
+    wrong = []
+    for path in sorted((ROOT / "mico_hub").rglob("*.py")):
+        room = path.relative_to(ROOT / "mico_hub").parts[0].removesuffix(".py")
+        if room != "__init__":
+            wrong += [f"{path}: {other}" for other in imported(path) if order.index(other) > order.index(room)]
+    assert wrong == []
+
+
 def test_the_package_imports_nothing_outside_the_wheel() -> None:
-    outside = re.compile(r"^\s*(?:from|import) (?:builders|cards|upload_scripts|tests)\b", re.M)
+    outside = re.compile(r"^\s*(?:from|import) (?:builders|publishing|cards|upload_scripts|tests)\b", re.M)
     assert [path for path in (ROOT / "mico_hub").rglob("*.py") if outside.search(path.read_text())] == []

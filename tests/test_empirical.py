@@ -8,7 +8,7 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import beta, binom
 
-from mico_hub.empirical import (
+from mico_hub.auditing.empirical import (
     Outcomes,
     Rule,
     bayesian_epsilon,

@@ -11,7 +11,7 @@ from builders.build import build
 from mico_hub.attacks import ATTACKS, LADDER
 from mico_hub.loading import load_suite
 from mico_hub.suites import SUITES
-from mico_hub.training import train_suite
+from mico_hub.training.suite import train_suite
 
 ROOT = Path(__file__).parents[1]
 

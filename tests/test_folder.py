@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mico_hub.folder import SuiteFolder
-from mico_hub.format import FormatError
-from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError, read_rows, read_truth, write_rows
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.format import FormatError
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.parquet import FolderError, read_rows, read_truth, write_rows
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 

@@ -17,11 +17,14 @@ from parquet_surgery import planted
 from safetensors.numpy import load_file, save_file
 
 import mico_hub
-from mico_hub import checkpoint, repository, signals
-from mico_hub.commitments import Opening
-from mico_hub.folder import SuiteFolder
-from mico_hub.format import FORMAT, FormatError, known_keys
-from mico_hub.manifest import KEYS, Manifest
+from mico_hub import signals
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import repository
+from mico_hub.release.checkpoints import metadata_of
+from mico_hub.release.commitments import Opening
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.format import FORMAT, FormatError, known_keys
+from mico_hub.release.manifest import KEYS, Manifest
 from mico_hub.suites import SUITES
 
 DOCS = (Path(__file__).parents[1] / "docs" / "format.md").read_text()
@@ -178,13 +181,13 @@ def test_every_file_says_its_format(trained: Path, published: Path) -> None:
     for path in private.glob("opening-*.json"):
         assert json.loads(path.read_bytes().split(b"\n")[0])["format"] == FORMAT
     for path in (published / "digits_hi").rglob("*.safetensors"):
-        metadata = signals.metadata_of(path)
+        metadata = metadata_of(path)
         assert list(metadata) == ["mico_hub"]
         assert json.loads(metadata["mico_hub"])["format"] == FORMAT
 
 
 def in_metadata(path: Path, change: dict[str, Any]) -> None:
-    about = json.loads(signals.metadata_of(path)["mico_hub"]) | change
+    about = json.loads(metadata_of(path)["mico_hub"]) | change
     save_file(load_file(path), path, {"mico_hub": json.dumps(about)})
 
 
@@ -249,7 +252,7 @@ def test_a_reader_with_a_key_more_and_a_key_less_reads_this_versions_folder(publ
     """A copy of the package whose manifest has one more key, with a default, and lacks one that the folder has."""
     home = tmp_path / "copy"
     shutil.copytree(Path(mico_hub.__file__).parent, home / "mico_hub", ignore=shutil.ignore_patterns("__pycache__"))
-    path = home / "mico_hub" / "manifest.py"
+    path = home / "mico_hub" / "release" / "manifest.py"
     line = next(line for line in path.read_text().splitlines() if line.startswith("    randomness: str"))
     text = path.read_text().replace(line, '    added: str = "later"')
     path.write_text(text.replace('"randomness": lambda value: value in ("", "cpu", "cuda"),', ""))
@@ -283,7 +286,7 @@ def naive_digest(root: Path, name: str) -> str:
                     text += b"\x01" + struct.pack("<q" if isinstance(value, int) else "<d", value)
         lines.append((f"rows {split}", text))
     for path in sorted((root / name / "signals").glob("*")):
-        text = canonical(json.loads(signals.metadata_of(path)["mico_hub"])) + b"\n"
+        text = canonical(json.loads(metadata_of(path)["mico_hub"])) + b"\n"
         for tensor, array in sorted(load_file(path).items()):
             text += f"{tensor} {array.dtype} {'x'.join(map(str, array.shape))}\n".encode() + array.tobytes()
         lines.append((f"signal {path.stem}", text))
@@ -305,7 +308,7 @@ def test_the_same_rows_by_another_writer_are_the_same_version(published: Path, t
     for place, content in planted(path).items():
         path.write_bytes(content)
         assert repository.content_digest(root, "digits_hi") == digest, place
-    rows = mico_hub.rows.as_rows(mico_hub.load_suite("digits_hi", str(root))["train"])
+    rows = mico_hub.release.rows.as_rows(mico_hub.load_suite("digits_hi", str(root))["train"])
     rows[0]["accuracy"] = 0.123
     repository.write_public(root, repository.read_manifest(root, "digits_hi"), {"train": rows})
     assert repository.content_digest(root, "digits_hi") != digest

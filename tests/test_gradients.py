@@ -9,15 +9,15 @@ from torch import nn
 from mico_hub import models
 from mico_hub.data import Inputs
 from mico_hub.data.records import on_device
-from mico_hub.gradients import (
+from mico_hub.models import MLP, build, initialise, logits
+from mico_hub.training.gradients import (
     ConvolutionalChain,
     LinearStack,
     clip_factors,
     gradients_of,
     stackable,
 )
-from mico_hub.gradients.ghost import GhostClipping
-from mico_hub.models import MLP, build, initialise, logits
+from mico_hub.training.gradients.ghost import GhostClipping
 
 DATA = {"digits_mlp": "digits", "mlp": "purchase100", "cnn": "cifar10", "roberta": "sst2"}
 

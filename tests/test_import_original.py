@@ -18,9 +18,9 @@ from originals import PURCHASE, SST2, extract, made, members, named, on_the_hub,
 import mico_hub
 from builders.build import build
 from cards.render import dataset_card
-from mico_hub import repository
-from mico_hub.folder import PRIVATE, SuiteFolder
-from mico_hub.parquet import FolderError, read_rows
+from mico_hub.release import repository
+from mico_hub.release.folder import PRIVATE, SuiteFolder
+from mico_hub.release.parquet import FolderError, read_rows
 from mico_hub.sources.original import Original, OriginalError, parse
 from mico_hub.sources.original.release import RELEASES
 from upload_scripts.import_original import chosen_suites, find_files, import_suite

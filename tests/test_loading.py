@@ -19,11 +19,12 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from loopback_hub import LoopbackHub, run_client
 
 import mico_hub
-from mico_hub import repository, sources
-from mico_hub.checkpoint import sha256_of
+from mico_hub import sources
 from mico_hub.data import DataError
-from mico_hub.parquet import read_rows, write_rows
-from mico_hub.rows import as_row, as_rows
+from mico_hub.release import repository
+from mico_hub.release.checkpoints import sha256_of
+from mico_hub.release.parquet import read_rows, write_rows
+from mico_hub.release.rows import as_row, as_rows
 from mico_hub.sources import PublishedFolder, SourceError, embedded, published_hub
 from mico_hub.suites import UnknownSuiteError
 
@@ -457,7 +458,7 @@ def test_what_is_no_row_is_said(published: Path) -> None:
     with pytest.raises(ValueError, match="expected one row, got 4"):
         mico_hub.load_model(frame, published)
     with pytest.raises(ValueError, match=r"expected the rows of one split, got the splits train, dev, final"):
-        mico_hub.attack("loss", suite, source=str(published))
+        as_rows(suite)
     with pytest.raises(ValueError, match="expected a row of a suite, got one without checkpoint, sha256"):
         mico_hub.load_model({"suite": "digits_hi", "split": "dev", "model_id": 4, "num_bytes": 1, "challenge": [1]})
     for wrong in (7, "digits_hi", None):

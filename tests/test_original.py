@@ -20,7 +20,7 @@ from originals import GOLDEN, PURCHASE, SAMPLES, SST2, extract, made, members, n
 import mico_hub
 from mico_hub import cli, sources
 from mico_hub.data import DataError
-from mico_hub.manifest import Manifest
+from mico_hub.release.manifest import Manifest
 from mico_hub.sources import SourceError, original
 from mico_hub.sources.original import OriginalError
 from mico_hub.sources.original.folder import Folder

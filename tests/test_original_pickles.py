@@ -13,9 +13,9 @@ import pytest
 import torch
 from originals import GOLDEN, PURCHASE, SST2, members, pickled
 
-from mico_hub import checkpoint
-from mico_hub.checkpoint import CheckpointError
 from mico_hub.models import build
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.checkpoints import CheckpointError
 from mico_hub.sources.original import pickles
 
 BIN = members(SST2)["sst2/sst2_lo/train/model_0/pytorch_model.bin"]

@@ -15,22 +15,22 @@ import pytest
 from loopback_hub import LoopbackHub, run_client
 from parquet_surgery import LAYOUTS, PLACES, SECRET, planted
 
-from builders import hub
 from builders.build import build, derived
-from builders.check import check
-from builders.hub import PublishError
-from builders.publish import plan
-from mico_hub.folder import SuiteFolder
-from mico_hub.parquet import FolderError, read_truth, write_truth
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.parquet import FolderError, read_truth, write_truth
 from mico_hub.signals.suite import compute_suite
-from mico_hub.training import train_suite
+from mico_hub.training.suite import train_suite
+from publishing import hub
+from publishing.check import check
+from publishing.hub import PublishError
+from publishing.publish import plan
 
 ROOT = Path(__file__).parents[1]
 PUBLIC, TRUTH = "org/mico", "org/mico-truth"
 IMPATIENT = """
 import contextlib, importlib, io, json, os, sys, traceback
 sys.path.insert(0, {root!r})
-import builders.hub
+import publishing.hub
 
 import upload_scripts.check_leaks, upload_scripts.publish
 
@@ -42,14 +42,14 @@ def check_leaks(options):
     finally:
         sys.argv = argv
 
-builders.hub.PAUSES = (0.05, 0.05)
+publishing.hub.PAUSES = (0.05, 0.05)
 upload_scripts.publish.check_leaks = check_leaks  # here, not in a process of its own
 for line in sys.stdin:
     asked = json.loads(line)
     os.chdir(asked["folder"])
     os.environ["HF_TOKEN"] = asked["token"]
-    builders.hub.BATCH = asked["batch"]
-    builders.hub.xet_at_hand = lambda: asked["xet"]
+    publishing.hub.BATCH = asked["batch"]
+    publishing.hub.xet_at_hand = lambda: asked["xet"]
     sys.argv = [asked["script"], *asked["arguments"]]
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
@@ -253,7 +253,7 @@ def test_a_maintainer_publishes_and_a_stranger_loads(place: Workplace, tmp_path:
 
 def test_a_run_that_is_killed_goes_on(place: Workplace) -> None:
     """Killed while checkpoints are uploaded, and again just before the card; nobody sees half a suite."""
-    code = "import sys, builders.hub; builders.hub.BATCH = 5; from upload_scripts.publish import main; sys.exit(main())"
+    code = "import sys, publishing.hub as hub; hub.BATCH = 5; from upload_scripts.publish import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "mico", PUBLIC]
     environment = place.environment | {"PYTHONPATH": str(ROOT)}
     place.hub.delay = 0.05

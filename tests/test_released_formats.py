@@ -14,10 +14,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import mico_hub
-from mico_hub import checkpoint, repository
-from mico_hub.folder import SuiteFolder
-from mico_hub.format import FORMAT
-from mico_hub.parquet import read_rows, read_truth
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import repository
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.format import FORMAT
+from mico_hub.release.parquet import read_rows, read_truth
 from mico_hub.scoring import mico_score
 from mico_hub.suites import SUITES
 
@@ -94,7 +95,7 @@ def write() -> None:
     """
     from builders.build import build
     from mico_hub.signals.suite import compute_suite
-    from mico_hub.training import train_suite
+    from mico_hub.training.suite import train_suite
 
     root = GOLDEN / f"format_{FORMAT}"
     if root.exists():

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
-from mico_hub import plots, report, tables
+from mico_hub import tables
 from mico_hub.metrics.mico_score.scoring import full_roc_curve, mico_score
-from mico_hub.report import HEADERS, Result, conclusions, page, save_figures, table, write_report
+from mico_hub.reporting import figures as plots
+from mico_hub.reporting import page as report
+from mico_hub.reporting.page import HEADERS, Result, conclusions, page, save_figures, table, write_report
 from mico_hub.suites import get_suite
 
 TITLES = {"loss": "loss threshold", "lira": "LiRA, online", "odd": 'odd <b>&"$x$"'}

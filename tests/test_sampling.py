@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import N, small
 
-from mico_hub.sampling import blocks, fixed_batches, padded_rows, poisson_batches
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES
+from mico_hub.training.sampling import blocks, fixed_batches, padded_rows, poisson_batches
 
 
 def test_poisson_batches_take_each_record_on_its_own() -> None:

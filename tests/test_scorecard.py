@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mico_hub import scorecard
-from mico_hub.findings import Result
+from mico_hub.reporting import scorecard
+from mico_hub.reporting.findings import Result
 from mico_hub.scoring import full_scores, intervals, mico_score
 from mico_hub.suites import get_suite
 

@@ -9,14 +9,15 @@ import torch
 from synthetic import N, base_dataset, small, tiny_roberta, tiny_weights
 from torch import nn
 
-from mico_hub import checkpoint, models
-from mico_hub.gradients import stackable
+from mico_hub import models
 from mico_hub.models import MODELS, initialise
 from mico_hub.randomness import GaussianNoise, Keys, numpy_generator
-from mico_hub.sampling import padded_rows
-from mico_hub.sgd import Assignment, DeviceError, Runtime, accuracy, make_optimiser, train_models
+from mico_hub.release import checkpoints as checkpoint
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Optimiser, Suite
+from mico_hub.training.gradients import stackable
+from mico_hub.training.sampling import padded_rows
+from mico_hub.training.sgd import Assignment, DeviceError, Runtime, accuracy, make_optimiser, train_models
 
 
 @pytest.fixture(name="tiny_roberta")
@@ -164,7 +165,7 @@ def test_a_batch_above_the_pad_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> No
     suite = replace(small(SUITES["digits_hi"], epochs=3), n=40, batch_size=30)
     given = [assignment(suite, noise=0.1) for _ in range(2)]
     data = base_dataset("digits")
-    monkeypatch.setattr("mico_hub.sgd.padded_rows", lambda suite: 4)  # batches of about 20
+    monkeypatch.setattr("mico_hub.training.sgd.padded_rows", lambda suite: 4)  # batches of about 20
     blocked = train_models(given, data, Runtime(stack=2))
     for each, network in zip(given, blocked, strict=True):
         assert torch.allclose(weights(network), weights(train_model(each)), atol=2e-5)

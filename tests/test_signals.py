@@ -19,14 +19,15 @@ from safetensors.numpy import load_file, save_file
 from synthetic import base_dataset, tiny_roberta
 
 import mico_hub
-from mico_hub import checkpoint, signals
+from mico_hub import signals
 from mico_hub.attacks import LADDER, prepare
 from mico_hub.data import DATASETS, DataError, load_base
 from mico_hub.data.records import chosen
-from mico_hub.folder import SuiteFolder
 from mico_hub.loading import Handle
 from mico_hub.models import build, initialise, logits
-from mico_hub.parquet import FolderError, read_rows
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.parquet import FolderError, read_rows
 from mico_hub.signals import KNOWN, POPULATION, Layout, SignalError
 from mico_hub.signals.layout import public_order, public_population
 from mico_hub.signals.suite import compute_suite
@@ -391,7 +392,7 @@ def rename(path: Path) -> None:
     ],
 )
 def test_damaged_signals_are_not_published(published: Path, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]
-    from builders.check import check
+    from publishing.check import check
 
     shutil.copytree(published, tmp_path / "mico")
     damage(tmp_path / "mico" / "digits_hi" / "signals" / "margin.safetensors")
@@ -401,7 +402,7 @@ def test_damaged_signals_are_not_published(published: Path, tmp_path: Path, dama
 
 def test_signals_that_are_not_the_models_are_found(trained: Path, published: Path, tmp_path: Path) -> None:
     from builders.build import build
-    from builders.secrecy import inspect
+    from publishing.secrecy import inspect
 
     shutil.copytree(trained, tmp_path / "suites")
     change_value(tmp_path / "suites" / "digits_hi" / "public" / "signals" / "margin.safetensors")

@@ -21,19 +21,22 @@ import torch
 from sklearn.metrics import roc_auc_score
 from synthetic import tiny_weights
 
-from mico_hub import cache, checkpoint, training
-from mico_hub import folder as folder_module
-from mico_hub.accounting import calibrate
+from mico_hub import cache
 from mico_hub.data import load_base
-from mico_hub.disclosure import Measured
-from mico_hub.folder import SuiteFolder
-from mico_hub.parquet import FolderError, read_rows, read_truth, write_truth
 from mico_hub.randomness import Keys
-from mico_hub.sgd import Assignment, DeviceError, Runtime, train_models
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import folder as folder_module
+from mico_hub.release.disclosure import Measured
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.parquet import FolderError, read_rows, read_truth, write_truth
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
-from mico_hub.training import discard_other_versions, train_suite
-from mico_hub.workers import Finished, Processes
+from mico_hub.training import suite as training
+from mico_hub.training.accounting import calibrate
+from mico_hub.training.job import Finished
+from mico_hub.training.sgd import Assignment, DeviceError, Runtime, train_models
+from mico_hub.training.suite import discard_other_versions, train_suite
+from mico_hub.workers import Processes
 from mico_hub.workers.options import parse_count, parse_device
 from upload_scripts.train_suite import parse_models
 
@@ -251,7 +254,7 @@ def test_a_text_suite_is_finished_from_the_weights_it_was_begun_from(tmp_path: P
 def test_rows_that_do_not_fit_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They would mark the suite as complete."""
     suite = replace(SUITES["digits_inf"], epochs=1).with_models(2, 0, 0)
-    monkeypatch.setattr("mico_hub.training._keep", damaged(training._keep))
+    monkeypatch.setattr("mico_hub.training.suite._keep", damaged(training._keep))
     with pytest.raises(FolderError, match="expected a checkpoint with sha256"):
         train_suite(suite, tmp_path / "suite")
     assert not SuiteFolder(tmp_path / "suite").complete()

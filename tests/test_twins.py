@@ -10,11 +10,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mico_hub import cli, repository, scorecard, submission, tables
+from mico_hub import cli, submission, tables
 from mico_hub.data import DATASETS, BaseDataset, Twins, load_base, twins
-from mico_hub.disclosure import Measured, disclose
-from mico_hub.manifest import Manifest
-from mico_hub.report import Result, conclusions, page
+from mico_hub.release import repository
+from mico_hub.release.disclosure import Measured, disclose
+from mico_hub.release.manifest import Manifest
+from mico_hub.reporting import scorecard
+from mico_hub.reporting.page import Result, conclusions, page
 from mico_hub.scoring import intervals, mico_score
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, get_suite

@@ -15,19 +15,20 @@ import psutil
 import pytest
 import torch
 
-from mico_hub import checkpoint
 from mico_hub.data import load_base
-from mico_hub.engine import installed
-from mico_hub.folder import SuiteFolder
 from mico_hub.models import MLP
 from mico_hub.randomness import Keys
-from mico_hub.sgd import Assignment, Runtime, train_models
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.folder import SuiteFolder
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
-from mico_hub.training import train_suite
-from mico_hub.workers import Common, Finished, Processes, TrainingJob, WorkerError
+from mico_hub.training import job as train_module
+from mico_hub.training.engine import installed
+from mico_hub.training.job import Finished, TrainingJob
+from mico_hub.training.sgd import Assignment, Runtime, train_models
+from mico_hub.training.suite import train_suite
+from mico_hub.workers import Common, Processes, WorkerError
 from mico_hub.workers import job as job_module
-from mico_hub.workers import train as train_module
 from mico_hub.workers.cluster import ray_cluster
 from mico_hub.workers.dispatch import LOST_WORKERS, LostError, dispatch
 
@@ -108,7 +109,7 @@ def test_an_error_that_is_not_for_lack_of_memory_is_not_tried_again(monkeypatch:
 
 def test_the_second_try_does_not_hold_the_memory_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network with opacus' hooks on it is a cycle of references."""
-    from mico_hub.gradients.ghost import GhostClipping
+    from mico_hub.training.gradients.ghost import GhostClipping
 
     held: list[weakref.ref[Any]] = []
 
@@ -215,7 +216,7 @@ def test_workers_end_with_the_run_that_started_them(tmp_path: Path, models: int)
     """Also where it is killed and cannot tell them, and where one has nothing to do; a model would take a minute."""
     program = (
         "from dataclasses import replace; from pathlib import Path; from mico_hub.suites import SUITES\n"
-        "from mico_hub.training import train_suite; from mico_hub.workers import Processes\n"
+        "from mico_hub.training.suite import train_suite; from mico_hub.workers import Processes\n"
         f"suite = replace(SUITES['digits_inf'], epochs=20_000).with_models({models}, 0, 0)\n"
         f"train_suite(suite, Path({str(tmp_path)!r}), workers=Processes(2),"
         " progress=lambda share: print(share, flush=True))"

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cards.render import GRADIO, metric_card
 from mico_hub.cache import atomic_write
-from mico_hub.hooks import METRIC, METRIC_FOLDER
+from mico_hub.sources.hooks import METRIC, METRIC_FOLDER
 
 APP = Path(__file__).resolve().parents[1] / "cards" / "metric_app.py"
 REQUIREMENTS = ("datasets", "evaluate", f"gradio>={GRADIO}", "numpy")

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import datasets
 
-from builders.secrecy import Findings, inspect
 from mico_hub import tables
 from mico_hub.data import DataError, load_base
-from mico_hub.format import FormatError
 from mico_hub.messages import listed
+from mico_hub.release.format import FormatError
+from publishing.secrecy import Findings, inspect
 
 LEAKS = 3  # an exit code that no crash has
 

@@ -12,8 +12,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mico_hub.data import DataError, load_base
-from mico_hub.folder import SuiteFolder
-from mico_hub.format import FormatError
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.format import FormatError
 from mico_hub.signals import THERE_ARE
 from mico_hub.signals.suite import compute_suite
 from mico_hub.workers import WorkerError

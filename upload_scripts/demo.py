@@ -18,13 +18,14 @@ from datasets import disable_progress_bars, load_dataset
 
 import mico_hub
 from builders.build import build
-from mico_hub import report, tables
+from mico_hub import tables
 from mico_hub.attacks import ATTACKS
-from mico_hub.folder import PRIVATE, SuiteFolder
-from mico_hub.parquet import read_truth
+from mico_hub.release.folder import PRIVATE, SuiteFolder
+from mico_hub.release.parquet import read_truth
+from mico_hub.reporting import page as report
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import Suite, tracks
-from mico_hub.training import train_suite
+from mico_hub.training.suite import train_suite
 from mico_hub.workers import on_this_machine
 from upload_scripts.train_suite import parse_models
 

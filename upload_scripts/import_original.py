@@ -16,13 +16,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tqdm import tqdm
 
-from mico_hub.consistency import checkpoint_path
-from mico_hub.disclosure import Measured
-from mico_hub.folder import SuiteFolder
-from mico_hub.format import FormatError
-from mico_hub.manifest import Manifest
-from mico_hub.parquet import FolderError
-from mico_hub.rows import Row
+from mico_hub.release.consistency import checkpoint_path
+from mico_hub.release.disclosure import Measured
+from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.format import FormatError
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.parquet import FolderError
+from mico_hub.release.rows import Row
 from mico_hub.sources import original
 from mico_hub.sources.original.files import raise_problems, settled
 from mico_hub.sources.original.release import Location, locate

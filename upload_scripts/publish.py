@@ -20,13 +20,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import pyarrow
 from huggingface_hub import HfApi
 
-from builders import publish
-from builders.check import check
-from builders.hub import Content, PublishError, Repository, verify, xet_at_hand
-from mico_hub import repository as published
 from mico_hub import tables
-from mico_hub.format import FormatError
 from mico_hub.messages import listed
+from mico_hub.release import repository as published
+from mico_hub.release.format import FormatError
+from publishing import publish
+from publishing.check import check
+from publishing.hub import Content, PublishError, Repository, verify, xet_at_hand
 
 
 def parse_repository(text: str) -> str:

@@ -12,9 +12,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from huggingface_hub import HfApi
 
-from builders.hub import Content, PublishError, sync, verify
-from builders.publish import known_to, opened
-from mico_hub.hooks import METRIC
+from mico_hub.sources.hooks import METRIC
+from publishing.hub import Content, PublishError, sync, verify
+from publishing.publish import known_to, opened
 from upload_scripts.build_metric import build_metric
 
 

@@ -15,11 +15,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from tqdm import tqdm
 
 from mico_hub.data import DataError, load_base
-from mico_hub.format import FormatError
 from mico_hub.models import MODELS
-from mico_hub.sgd import DeviceError, Runtime
+from mico_hub.release.format import FormatError
 from mico_hub.suites import Suite, UnknownSuiteError, get_suite
-from mico_hub.training import train_suite
+from mico_hub.training.sgd import DeviceError, Runtime
+from mico_hub.training.suite import train_suite
 from mico_hub.workers import WorkerError
 from mico_hub.workers.options import add_arguments, parse, parse_count, workers_of
 

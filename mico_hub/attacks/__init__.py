@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from datasets import DatasetDict
 
 from mico_hub import signals
 from mico_hub.attacks import calibrated, classifier, distinguisher, entropy, gradient_norm, lira, loss, own, rmia
@@ -24,9 +25,10 @@ from mico_hub.attacks.base import (
     TooFewShadowsError,
 )
 from mico_hub.data import BaseDataset
-from mico_hub.loading import Handle, handle_of
+from mico_hub.loading import Handle, handle_of, open_suite
 from mico_hub.messages import did_you_mean
-from mico_hub.rows import Row, as_rows
+from mico_hub.release.disclosure import REVEALED_SPLIT
+from mico_hub.release.rows import Row, as_rows
 from mico_hub.signals.layout import public_population, seen
 from mico_hub.splits import Indices
 
@@ -56,9 +58,10 @@ def attack(name: str | Attack, targets: Any, shadows: Any = None, source: str | 
 
     Args:
         name: A key of `ATTACKS`, a file of your own, `mine.py`, or an `Attack`.
-        targets: Rows of the models to attack: a `Dataset` in any format, or rows.
-        shadows: Rows of models whose training records are known, usually the suite's `train` split. None: the targets
-            themselves, each attacked with the others (leave one model out), so their membership must be known.
+        targets: The models to attack: a `Dataset` in any format, rows, or one row; of a suite's name, a suite
+            (`open_suite`) or all of its splits (`load_dataset`) the train models.
+        shadows: Models whose training records are known, in the same forms, usually the suite's train split. None: the
+            targets themselves, each attacked with the others (leave one model out), so their membership must be known.
         source: Where the suite is, as for `load_model`.
 
     Returns:
@@ -67,6 +70,8 @@ def attack(name: str | Attack, targets: Any, shadows: Any = None, source: str | 
 
     Raises:
         ValueError: No such attack; no targets; a shadow model whose training records are hidden.
+        TypeError: The targets are nothing of a suite.
+        KeyError: No such suite.
         OSError: No such file.
     """
     return to_predictions(attack_scores(name, targets, shadows, source))
@@ -174,14 +179,14 @@ def prepare(
     Raises:
         ValueError: As `attack`.
     """
-    rows = as_rows(targets)
+    rows = _rows(targets, source)
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
-    suite = handle_of(rows[0], source, again=True)
+    suite = targets if isinstance(targets, Handle) else handle_of(rows[0], source, again=True)
     leave_out = shadows is None
     others: list[Row] = []
     if any(each.shadows and not each.trains for each in chosen):
-        others = _shadow_rows(rows if shadows is None else as_rows(shadows))
+        others = _shadow_rows(rows if shadows is None else _rows(shadows, source))
     asked = dict.fromkeys(name for each in chosen for name in each.signals)
     published = {name: suite.find_signals(rows[0], name) for name in asked}
     population = _indices([])
@@ -209,6 +214,21 @@ def prepare(
         leave_out=leave_out and bool(others),
         own=_own(rows, suite, data) if any(each.trains for each in chosen) else (),
     )
+
+
+def _rows(given: Any, source: str | None) -> list[Row]:
+    """The models that a caller means."""
+    if isinstance(given, str):
+        given = open_suite(given, source)
+    if isinstance(given, Handle):
+        given = given.train
+    if isinstance(given, DatasetDict):
+        if REVEALED_SPLIT not in given:
+            raise ValueError(
+                f"expected a suite with a split {REVEALED_SPLIT}, got {', '.join(given)}: pass one of them"
+            )
+        given = given[REVEALED_SPLIT]
+    return as_rows(given)
 
 
 def _own(rows: Sequence[Row], suite: Handle, data: BaseDataset | None) -> Sequence[distinguisher.OwnShadows]:

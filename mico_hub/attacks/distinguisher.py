@@ -21,19 +21,19 @@ import numpy as np
 from safetensors.numpy import load_file, save
 from tqdm import tqdm
 
-from mico_hub import engine
 from mico_hub.attacks import lira
 from mico_hub.attacks.base import Attack, AttackError, Chosen, FloatArray
 from mico_hub.cache import atomic_write, cache_dir
-from mico_hub.format import FORMAT
-from mico_hub.rows import Row, name_of
+from mico_hub.release.format import FORMAT
+from mico_hub.release.rows import Row, name_of
 from mico_hub.splits import Split, random_order, stored_split
+from mico_hub.training import engine
 
 if TYPE_CHECKING:
     from mico_hub.data import BaseDataset
-    from mico_hub.manifest import Manifest
     from mico_hub.models import Start
-    from mico_hub.workers import TrainingJob
+    from mico_hub.release.manifest import Manifest
+    from mico_hub.training.job import TrainingJob
 
 SHADOWS = 32
 """Models that are trained for each target."""
@@ -122,8 +122,8 @@ def _job(
     number: int, splits: Sequence[Split], manifest: "Manifest", data: "BaseDataset", start: "Start | None"
 ) -> "TrainingJob":
     from mico_hub.randomness import Keys
-    from mico_hub.sgd import Assignment, Runtime
-    from mico_hub.workers import TrainingJob
+    from mico_hub.training.job import TrainingJob
+    from mico_hub.training.sgd import Assignment, Runtime
 
     given = [Assignment(manifest.suite, split, Keys.draw(), manifest.noise_multiplier) for split in splits]
     ids = tuple(range(number * SHADOWS, (number + 1) * SHADOWS))
@@ -132,8 +132,8 @@ def _job(
 
 
 def _margins(weights: Sequence[bytes], row: Row, data: "BaseDataset") -> Any:
-    from mico_hub import checkpoint
     from mico_hub.data.records import chosen
+    from mico_hub.release import checkpoints as checkpoint
     from mico_hub.signals.values import values_of
 
     held = chosen(data, np.asarray(row["challenge"], dtype=np.int64), "cpu")

@@ -1,6 +1,6 @@
 """Signals: a number per (model, record) that tells how the model treats the record. Files and the layout in them."""
 
-from mico_hub.signals.files import ABOUT, Frame, Signals, digest, metadata_of, read
+from mico_hub.signals.files import ABOUT, Frame, Signals, read
 from mico_hub.signals.layout import KNOWN, POPULATION, Layout
 from mico_hub.signals.names import GRADIENT_NORM, SIGNALS, THERE_ARE, SignalError, is_signal, signals_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
@@ -19,9 +19,7 @@ __all__ = [
     "SignalError",
     "Signals",
     "compute",
-    "digest",
     "is_signal",
-    "metadata_of",
     "of_outputs",
     "read",
     "signals_of",

@@ -33,13 +33,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from mico_hub import engine
-from mico_hub.disclosure import REVEALED_SPLIT
-from mico_hub.format import METADATA_KEY, FormatError, NewerFormatError, canonical, known_keys, parse, stamped
-from mico_hub.rows import Row
+from mico_hub.release.disclosure import REVEALED_SPLIT
+from mico_hub.release.format import METADATA_KEY, FormatError, NewerFormatError, known_keys, parse, stamped
+from mico_hub.release.rows import Row
 from mico_hub.signals.layout import Layout, seen, shown
 from mico_hub.signals.names import SignalError
 from mico_hub.splits import Indices
+from mico_hub.training import engine
 
 Floats = npt.NDArray[np.float32]
 Tensors = dict[str, npt.NDArray[np.generic]]
@@ -316,25 +316,3 @@ def read(path: Path) -> Signals:
     except (SafetensorError, OSError, KeyError, ValueError, TypeError) as error:
         raise SignalError(f"{path}: expected a file of signals: {error!r}") from error
     return Signals(suite, signal, checkpoints, tensors, number)
-
-
-def metadata_of(path: Path) -> Mapping[str, str]:
-    """All metadata of a safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
-
-
-def digest(path: Path) -> str:
-    """SHA-256 in hexadecimal over what a file of signals says: its metadata, and its tensors by name.
-
-    Of each tensor a line `NAME DTYPE SHAPE`, as in `train.values float32 100x2190`, and its values, little-endian.
-
-    Raises:
-        SignalError: As `read`.
-    """
-    found = read(path)
-    hasher = hashlib.sha256(canonical(parse(metadata_of(path)[METADATA_KEY], str(path))) + b"\n")
-    for name, tensor in sorted(found.tensors.items()):
-        hasher.update(f"{name} {tensor.dtype} {'x'.join(map(str, tensor.shape))}\n".encode())
-        hasher.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
-    return hasher.hexdigest()

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mico_hub.rows import Row
+from mico_hub.release.rows import Row
 from mico_hub.splits import Indices, evaluation_records
 
 POPULATION = 2_000

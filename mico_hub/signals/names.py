@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from mico_hub import models
-from mico_hub.format import FormatError
-from mico_hub.gradients import stackable
+from mico_hub.release.format import FormatError
+from mico_hub.training.gradients import stackable
 
 SIGNALS = ("loss", "margin", "modified_entropy", "gradient_norm")
 """Those of every suite."""

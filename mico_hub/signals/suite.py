@@ -13,22 +13,23 @@ from safetensors.numpy import load_file, save
 from torch import nn
 from tqdm import tqdm
 
-from mico_hub import checkpoint, engine
 from mico_hub.cache import atomic_write
-from mico_hub.consistency import require_data
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.records import chosen
-from mico_hub.folder import PUBLIC, SuiteFolder
-from mico_hub.format import FORMAT
-from mico_hub.parquet import FolderError, read_rows
-from mico_hub.rows import Row
-from mico_hub.sgd import exact_arithmetic
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.consistency import require_data
+from mico_hub.release.folder import PUBLIC, SuiteFolder
+from mico_hub.release.format import FORMAT
+from mico_hub.release.parquet import FolderError, read_rows
+from mico_hub.release.rows import Row
 from mico_hub.signals.files import Floats, Frame, read
 from mico_hub.signals.layout import Layout, shown
 from mico_hub.signals.names import SignalError, signals_of
 from mico_hub.signals.values import HELD_BYTES, values_of
 from mico_hub.splits import Indices
 from mico_hub.suites import Suite
+from mico_hub.training import engine
+from mico_hub.training.sgd import exact_arithmetic
 from mico_hub.workers import Common, ThisProcess, Workers
 from mico_hub.workers.job import Report, require_same
 

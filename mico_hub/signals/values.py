@@ -11,14 +11,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mico_hub import checkpoint
 from mico_hub.data.records import Records, chosen
-from mico_hub.gradients import Gradients, gradients_of
 from mico_hub.models import default_device, logits
-from mico_hub.rows import Row, name_of
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.rows import Row, name_of
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
 from mico_hub.splits import Indices
+from mico_hub.training.gradients import Gradients, gradients_of
 
 if TYPE_CHECKING:
     from mico_hub.data import BaseDataset

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mico_hub.repository import NAME
+from mico_hub.release.repository import NAME
 from mico_hub.sources import embedded, original
 from mico_hub.sources.place import Place, SettingError, SourceError
 from mico_hub.sources.published import PublishedFolder

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mico_hub import engine, repository
 from mico_hub.cache import cache_dir
-from mico_hub.format import FORMAT
-from mico_hub.repository import NAME
+from mico_hub.release import repository
+from mico_hub.release.format import FORMAT
+from mico_hub.release.repository import NAME
 from mico_hub.sources.published import PublishedFolder
 from mico_hub.suites import SUITES, get_suite
+from mico_hub.training import engine
 
 DATASET = "digits"  # whose suites can be trained anywhere
 SUITE_NAMES = tuple(name for name, suite in SUITES.items() if suite.dataset == DATASET)
@@ -36,7 +37,7 @@ def find(suite: str) -> PublishedFolder | None:
 def train(suite: str) -> PublishedFolder:
     """The suite in the cache, trained first if it is not there (under a minute on two cores)."""
     from mico_hub.signals.suite import compute_suite
-    from mico_hub.training import discard_other_versions, train_suite
+    from mico_hub.training.suite import discard_other_versions, train_suite
     from mico_hub.workers import on_this_machine
 
     root = folder_of(suite)

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from mico_hub.manifest import Manifest
-from mico_hub.rows import Row
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.rows import Row
 
 
 class SourceError(LookupError):

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
-from mico_hub import repository
-from mico_hub.folder import SIGNALS
-from mico_hub.manifest import Manifest
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.folder import SIGNALS
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.rows import Row
 from mico_hub.sources.place import SourceError
 
 AT_ONCE = 8  # checkpoints
@@ -44,7 +44,7 @@ class Published(ABC):
 
     def checkpoint(self, row: Row) -> Path:
         """See `Place`; the SHA-256 of the file is compared."""
-        from mico_hub.checkpoint import sha256_of
+        from mico_hub.release.checkpoints import sha256_of
 
         path = self.fetch(row["checkpoint"])
         if (digest := sha256_of(path)) != row["sha256"]:

@@ -6,9 +6,9 @@ from pathlib import Path
 from huggingface_hub import constants, hf_hub_download, is_offline_mode
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
-from mico_hub import repository
-from mico_hub.folder import SIGNALS
-from mico_hub.manifest import Manifest
+from mico_hub.release import repository
+from mico_hub.release.folder import SIGNALS
+from mico_hub.release.manifest import Manifest
 from mico_hub.sources.published import Published, inside
 
 

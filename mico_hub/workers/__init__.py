@@ -5,15 +5,12 @@ A job carries all that decides its results, so it does not matter where it runs,
 
 from mico_hub.workers.job import Common, Job, WorkerError, Workers
 from mico_hub.workers.local import Processes, ThisProcess, on_this_machine
-from mico_hub.workers.train import Finished, TrainingJob
 
 __all__ = [
     "Common",
-    "Finished",
     "Job",
     "Processes",
     "ThisProcess",
-    "TrainingJob",
     "WorkerError",
     "Workers",
     "on_this_machine",

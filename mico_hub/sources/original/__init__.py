@@ -10,7 +10,7 @@ pickles.py   pickles of torch -> safetensors
 
 from pathlib import Path
 
-from mico_hub import repository
+from mico_hub.release import repository
 from mico_hub.sources.original.archive import SUFFIXES, Archive, split_md5
 from mico_hub.sources.original.base import Original, bring_configurations, convert_checkpoint, read_configuration
 from mico_hub.sources.original.files import OriginalError

@@ -11,10 +11,10 @@ from pathlib import Path
 from filelock import FileLock
 from huggingface_hub import constants
 
-from mico_hub import repository
-from mico_hub.manifest import Manifest
-from mico_hub.repository import NAME
-from mico_hub.rows import Row
+from mico_hub.release import repository
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.repository import NAME
+from mico_hub.release.rows import Row
 from mico_hub.sources.original.files import Entry, OriginalError, T, digest, home
 from mico_hub.sources.original.release import (
     CHECKPOINTS,
@@ -272,7 +272,7 @@ def convert_checkpoint(
         OSError: It is another file.
         CheckpointError: It is not what it should be.
     """
-    from mico_hub.checkpoint import CheckpointError, sha256_of
+    from mico_hub.release.checkpoints import CheckpointError, sha256_of
     from mico_hub.sources.original import pickles
 
     if (size := path.stat().st_size) != num_bytes:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mico_hub.cache import cache_dir
-from mico_hub.format import FORMAT
 from mico_hub.messages import listed
+from mico_hub.release.format import FORMAT
 from mico_hub.sources.original.release import Location
 
 T = TypeVar("T")

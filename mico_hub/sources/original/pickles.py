@@ -12,8 +12,9 @@ from typing import IO, Any
 
 import torch
 
-from mico_hub import checkpoint, models
-from mico_hub.checkpoint import CheckpointError
+from mico_hub import models
+from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.checkpoints import CheckpointError
 
 State = dict[str, torch.Tensor]
 

@@ -96,7 +96,7 @@ def accounted_sampling(suite: Suite) -> tuple[float, int]:
 @cache
 def recomputed_epsilon(suite: Suite) -> float:
     """The epsilon at `suite.delta` of the competition's noise and accounting, by our accountant; inf without DP."""
-    from mico_hub import accounting  # opacus takes a second to import
+    from mico_hub.training import accounting  # opacus takes a second to import
 
     return accounting.epsilon(suite, noise_multiplier(suite), *accounted_sampling(suite))
 

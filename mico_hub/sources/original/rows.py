@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from mico_hub.data import DATASETS
-from mico_hub.disclosure import Measured, disclose_original, reveals
-from mico_hub.manifest import Manifest
 from mico_hub.messages import listed
-from mico_hub.rows import Row
+from mico_hub.release.disclosure import Measured, disclose_original, reveals
+from mico_hub.release.manifest import Manifest
+from mico_hub.release.rows import Row
 from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError, Readable
 from mico_hub.sources.original.release import CHECKPOINTS, SMALL, Location, noise_multiplier, original_suite
 from mico_hub.splits import OriginalSplit, original_split

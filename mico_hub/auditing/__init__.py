@@ -1,0 +1,1 @@
+"""Epsilon as attacks show it: certified bounds, estimates, the ceiling."""

@@ -1,0 +1,395 @@
+"""What attacks achieved, and what that shows, in words that follow from the numbers and their intervals alone."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from statistics import mean
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mico_hub.release.disclosure import REVEALED_SPLIT
+from mico_hub.scoring import (
+    DRAWS,
+    Interval,
+    compare_draws,
+    count,
+    draw_models,
+    full_scores,
+    interval_of,
+    mean_per_model,
+    mico_score,
+    per_model,
+    resampled_scores,
+)
+from mico_hub.suites import SPLITS, Suite
+
+if TYPE_CHECKING:
+    from mico_hub.auditing.ceiling import Ceiling
+
+CHANCE = 0.1
+"""The true positive rate of guessing at a false positive rate of 10%."""
+
+_SCORES = ("TPR_FPR_1000", "AUC")
+_MOST_NAMED, _BEST_NAMED = 6, 3  # attacks in a sentence: all up to so many, else the best ones
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One attack on one split of one suite.
+
+    Raises:
+        ValueError: There is no such split, a score is missing, or the predictions do not fit the membership.
+    """
+
+    suite: Suite
+    split: str
+    attack: str  # name
+    title: str  # name for people
+    membership: Sequence[ArrayLike]  # (2m,) of 0 and 1 for each model
+    predictions: Sequence[ArrayLike]  # (2m,) for each model
+    scores: Mapping[str, float]  # by the keys of `mico_score`
+    accuracy: float | None  # mean over the models, on evaluation records
+    seconds: float | None  # of the attack; None: not known
+    noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
+    # (2m,) for each model whether the record has an exact twin in the base dataset; None: not known
+    twin: Sequence[NDArray[np.bool_]] | None = None
+    # 95%, by the keys of `resampled_scores`; none for a single model
+    intervals: Mapping[str, Interval] = field(init=False)
+    _resampled: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        where = f"{self.suite.name}/{self.split}/{self.attack}"
+        if self.split not in SPLITS:
+            raise ValueError(f"{where}: expected a split of {', '.join(SPLITS)}")
+        missing = [key for key in _SCORES if key not in self.scores]
+        if missing:
+            raise ValueError(f"{where}: expected the scores of mico_score, there is no {', '.join(missing)}")
+        resampled = _resampled(self.membership, self.predictions)
+        object.__setattr__(self, "_resampled", resampled)
+        object.__setattr__(self, "intervals", {name: interval_of(values) for name, values in resampled.items()})
+
+    @property
+    def interval(self) -> Interval | None:
+        """95%, of `tpr`; None: a single model, nothing to resample."""
+        return self.intervals.get("TPR_FPR_1000")
+
+    def resampled(self, name: str) -> NDArray[np.float64]:
+        """A score on each resample, (draws,); the resamples are the same for all attacks on as many models."""
+        return self._resampled[name]
+
+    @cached_property
+    def full(self) -> Mapping[str, float]:
+        """`full_scores` of the pooled points."""
+        return full_scores(*self._pooled())
+
+    @property
+    def twins(self) -> int | None:
+        """How many points have an exact twin; None: not known."""
+        return None if self.twin is None else int(np.count_nonzero(np.concatenate(self.twin)))
+
+    @cached_property
+    def without_twins(self) -> Mapping[str, float] | None:
+        """`mico_score` of the points that have no exact twin; None: that is all of them, or not known."""
+        if self.twin is None or not self.twins:
+            return None
+        return mico_score(*map(np.concatenate, self._alone()))
+
+    @cached_property
+    def intervals_without_twins(self) -> Mapping[str, Interval]:
+        """95% of `without_twins`, by resampling as for `intervals`; none where a resample has only members, or none."""
+        if self.without_twins is None:
+            return {}
+        resampled = _resampled(*self._alone())
+        return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).any()}
+
+    def _alone(self) -> Iterator[list[NDArray[np.float64]]]:
+        """Membership and predictions of each model, of the points without an exact twin."""
+        for each in (self.membership, self.predictions):
+            yield [np.asarray(model)[~twin] for model, twin in zip(each, self.twin or (), strict=True)]
+
+    def _pooled(self) -> Iterator[NDArray[np.float64]]:
+        """Membership and predictions of all models, (points,) each."""
+        for each in (self.membership, self.predictions):
+            yield np.concatenate([np.asarray(model) for model in each])
+
+    @cached_property
+    def means(self) -> Mapping[str, tuple[float, Interval | None]]:
+        """Each of the competition's scores of each model alone, its mean over models and an interval."""
+        alone = per_model(self.membership, self.predictions)
+        if len(self.membership) < 2:
+            return {name: (float(values.mean()), None) for name, values in alone.items()}
+        return dict(mean_per_model(alone, rng=np.random.default_rng(0)))
+
+    @property
+    def ceiling(self) -> "Ceiling | None":
+        """What bounds this score: the ceiling for substitution, the game that is played; None without DP."""
+        from mico_hub.auditing.ceiling import suite_ceiling  # dp_accounting takes a second to import
+
+        return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
+
+    @property
+    def tpr(self) -> float:
+        """The score that ranks: the competition's true positive rate at a false positive rate below 10%."""
+        return self.scores["TPR_FPR_1000"]
+
+
+def _resampled(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, NDArray[np.float64]]:
+    """`resampled_scores`; none for a single model."""
+    if len(membership) < 2:
+        return {}
+    counts = count(membership, predictions)
+    # Fixed, so that a report can be made again, and so that all attacks on a split see the same resamples.
+    drawn = draw_models(counts.models, DRAWS, np.random.default_rng(0))
+    return resampled_scores(counts, drawn)
+
+
+def by_track(results: Sequence[Result]) -> dict[str, list[Result]]:
+    """Track -> its results: suites by falling epsilon, then final, dev, train, then attacks as they came.
+
+    Raises:
+        ValueError: An attack was run twice on a split of a suite.
+    """
+    names = [f"{result.suite.name}/{result.split}/{result.attack}" for result in results]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"expected one result for an attack on a split of a suite, got more for {', '.join(twice)}")
+    tracks = list(dict.fromkeys(result.suite.track for result in results))
+    suites = list(dict.fromkeys(result.suite.name for result in results))
+    attacks = list(dict.fromkeys(result.attack for result in results))
+
+    def position(result: Result) -> tuple[float, ...]:
+        suite = result.suite
+        return -suite.epsilon, suites.index(suite.name), -SPLITS.index(result.split), attacks.index(result.attack)
+
+    return {track: sorted((r for r in results if r.suite.track == track), key=position) for track in tracks}
+
+
+def main_results(results: Sequence[Result]) -> list[Result]:
+    """Those of the split that decides: final, else dev, else train."""
+    split = max((result.split for result in results), key=SPLITS.index)
+    return [result for result in results if result.split == split]
+
+
+def ranked(results: Sequence[Result]) -> list[tuple[list[Result], float]]:
+    """Each attack's results and the mean of their TPR, as tracks are ranked: those on most suites first, then best.
+
+    Args:
+        results: Of one track and one split.
+    """
+    attacks = list(dict.fromkeys(result.attack for result in results))
+    groups = [[result for result in results if result.attack == attack] for attack in attacks]
+    scored = [(group, mean(result.tpr for result in group)) for group in groups]
+    return sorted(scored, key=lambda entry: (-len(entry[0]), -entry[1]))
+
+
+def percent(rate: float) -> str:
+    """`26.1%`."""
+    return f"{100 * rate:.1f}%"
+
+
+def percent_range(interval: Interval) -> str:
+    """`24.8 to 27.4%`."""
+    return f"{100 * interval.low:.1f} to {percent(interval.high)}"
+
+
+def conclusions(results: Sequence[Result]) -> list[str]:
+    """What the numbers show, a sentence or two on each matter: every suite, the budgets, the attacks, the price of DP.
+
+    For each track it is about the main split and the strongest attack there.
+    """
+    tracks = by_track(results)
+    return [
+        (f"{track}: " if len(tracks) > 1 else "") + words for track, of in tracks.items() for words in _of_track(of)
+    ]
+
+
+def _of_track(results: list[Result]) -> list[str]:
+    main = main_results(results)
+    attacks = ranked(main)
+    best = attacks[0][0]
+    comparable = _comparable([result.suite for result in best])
+    words = [_on_suite(result, i == 0, best[:i] if comparable else []) for i, result in enumerate(best)]
+    words += _on_twins(best)
+    if comparable:
+        words.append(_on_order(best))
+    if len(attacks) > 1:
+        words.append(_on_attacks(attacks, len({result.suite.name for result in main})))
+    words += _on_accuracy(main)
+    if main[0].split == REVEALED_SPLIT:
+        words.append(
+            "These are models whose membership is public, each attacked with the others as its shadow models, so they "
+            "are not independent: the intervals are approximate and too narrow."
+        )
+    return words
+
+
+def _comparable(suites: Sequence[Suite]) -> bool:
+    """Whether the suites differ by their budget alone, as those of a DP-distinguisher track do not."""
+    same_task = len({(suite.dataset, suite.model) for suite in suites}) == 1
+    return same_task and len({suite.epsilon for suite in suites}) == len(suites) > 1
+
+
+def _name(suite: Suite) -> str:
+    return f"epsilon {suite.epsilon:g}" if suite.private else "no DP"
+
+
+def _budget(suite: Suite) -> str:
+    return f"with {_name(suite)}" if suite.private else "without DP"
+
+
+def _on_suite(result: Result, first: bool, larger_budgets: Sequence[Result]) -> str:
+    """How much is found there. Only the first sentence spells out what is measured; the later ones lean on it."""
+    name = f"{result.title}," if "," in result.title else result.title
+    if result.interval is None:
+        interval = "a single model, so no interval"
+    else:
+        interval = ("95% interval " if first else "") + percent_range(result.interval)
+    budget = _capital(_budget(result.suite))
+    if first:
+        found = (
+            f"{budget} ({result.suite.name}, {result.split}) {name} finds {percent(result.tpr)} of the members at a "
+            f"false positive rate below 10% ({interval}), where guessing finds 10%"
+        )
+    else:
+        found = f"{budget} ({result.suite.name}) it finds {percent(result.tpr)} ({interval})"
+    verdicts = [_against_chance(result.interval), *(_against(result, larger) for larger in larger_budgets)]
+    return f"{found}: {'; '.join(verdicts)}."
+
+
+def _against_chance(interval: Interval | None) -> str:
+    if interval is None:
+        return "whether that is above chance cannot be said"
+    if interval.low > CHANCE:
+        return "clearly above chance"
+    return "below chance, worse than guessing" if interval.high < CHANCE else "not distinguishable from chance"
+
+
+def _separate(one: Result, other: Result) -> bool:
+    """Whether both have intervals and these do not overlap."""
+    if one.interval is None or other.interval is None:
+        return False
+    return one.interval.high < other.interval.low or other.interval.high < one.interval.low
+
+
+def _against(result: Result, larger: Result) -> str:
+    """How a suite compares with one of a larger budget."""
+    if percent(result.tpr) == percent(larger.tpr):
+        return f"as much as {_budget(larger.suite)}"
+    compared = f"{'less' if result.tpr < larger.tpr else 'more'} than {_budget(larger.suite)}"
+    if result.interval is None or larger.interval is None:
+        return compared
+    if not _separate(result, larger):
+        return f"{compared}, but the intervals overlap, so this may be chance"
+    return f"{compared} (the intervals do not overlap)"
+
+
+def _on_order(results: Sequence[Result]) -> str:
+    """Whether a smaller budget goes with fewer members found, as one expects."""
+    steps = list(pairwise(results))
+    if not all(smaller.tpr < larger.tpr for larger, smaller in steps):
+        most = max(results, key=lambda result: result.tpr)
+        return (
+            "The order is not the expected one: the members found do not become fewer with every step to a smaller "
+            f"budget (most are found {_budget(most.suite)})."
+        )
+    falls = "The smaller the budget, the fewer members are found"
+    if all(_separate(larger, smaller) for larger, smaller in steps):
+        return f"{falls}, and no two intervals overlap."
+    unclear = [
+        f"from {_name(larger.suite)} to {_name(smaller.suite)}"
+        for larger, smaller in steps
+        if not _separate(larger, smaller)
+    ]
+    return f"{falls}, but the intervals do not establish every step (not {_and(unclear)})."
+
+
+def _on_attacks(attacks: Sequence[tuple[list[Result], float]], suites: int) -> str:
+    means = []
+    named, others = (attacks, []) if len(attacks) <= _MOST_NAMED else (attacks[:_BEST_NAMED], attacks[_BEST_NAMED:])
+    for group, average in named:
+        missing = "" if len(group) == suites else f" over {len(group)} of {suites} suites"
+        means.append(f"{group[0].title} {percent(average)}{missing}")
+    if others:
+        found = [average for _, average in others]
+        means.append(f"{len(others)} others {percent_range(Interval(min(found), max(found)))}")
+    best = attacks[0][0]
+    ranks = "Mean over the suites, which ranks attacks" if suites > 1 else "Attacks, best first"
+    words = f"{ranks}: {'; '.join(means)}."
+    words += _on_difference(attacks[0][0], attacks[1][0])
+    rivals = [result for group, _ in attacks[1:] for result in group]
+    for result in best:
+        above = [r for r in rivals if r.suite.name == result.suite.name and r.tpr > result.tpr]
+        if above:
+            rival = max(above, key=lambda r: r.tpr)
+            words += f" On {result.suite.name} the highest is {rival.title} with {percent(rival.tpr)}."
+    return words
+
+
+def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
+    """Whether the best attack is ahead of the second, by the paired difference of their means over the suites."""
+    if [result.suite for result in best] != [result.suite for result in second] or any(
+        result.interval is None for result in (*best, *second)
+    ):
+        return ""
+    # Suites are different models, so each suite has resamples of its own; here they only need to be independent.
+    shuffles = [np.random.default_rng(i).permutation(DRAWS) for i in range(len(best))]
+    draws = np.mean(
+        [
+            (one.resampled("TPR_FPR_1000") - other.resampled("TPR_FPR_1000"))[shuffle]
+            for one, other, shuffle in zip(best, second, shuffles, strict=True)
+        ],
+        axis=0,
+    )
+    difference = mean(result.tpr for result in best) - mean(result.tpr for result in second)
+    found = compare_draws(difference, draws)
+    verdict = "" if found.clear else ", which is inside the noise"
+    return (
+        f" {_capital(best[0].title)} is ahead of {second[0].title} by {100 * difference:.1f} points "
+        f"(paired, {100 * found.interval.low:.1f} to {100 * found.interval.high:.1f}){verdict}."
+    )
+
+
+def _on_twins(results: Sequence[Result]) -> list[str]:
+    """What is found among records without an exact twin; nothing where all are."""
+    found = [
+        f"{percent(without['TPR_FPR_1000'])} on {result.suite.name} ({result.twins:,} points fewer)"
+        for result in results
+        if (without := result.without_twins)
+    ]
+    if not found:
+        return []
+    return [f"Without the points whose record has an exact twin in the base dataset it finds {_and(found)}."]
+
+
+def _on_accuracy(main: Sequence[Result]) -> list[str]:
+    """The price of DP: the accuracy of the models; nothing where it is not known."""
+    known = {r.suite.name: (r.suite, r.accuracy) for r in main if r.accuracy is not None}
+    if not known:
+        return []
+    pairs = list(known.values())
+    if len(pairs) == 1:
+        return [f"The models are right on {percent(pairs[0][1])} of the evaluation records."]
+    if not _comparable([suite for suite, _ in pairs]):
+        shares = _and([f"{percent(accuracy)} in {suite.name}" for suite, accuracy in pairs])
+        return [f"The models are right on {shares} of the evaluation records."]
+    (largest, baseline), *smaller = pairs
+    shares = _and(
+        [f"{percent(baseline)} of the evaluation records {_budget(largest)}"]
+        + [f"{percent(accuracy)} {_budget(suite)}" for suite, accuracy in smaller]
+    )
+    if largest.private:
+        return [f"The models are right on {shares}."]
+    lost = [baseline - accuracy for _, accuracy in smaller]
+    price = "The price of DP" if min(lost) > 0 else "DP does not always have a price here"
+    return [f"{price if max(lost) > 0 else 'No price of DP shows'}: the models are right on {shares}."]
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
+
+
+def _and(items: Sequence[str]) -> str:
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
