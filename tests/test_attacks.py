@@ -402,7 +402,7 @@ def test_whatever_means_models_is_attacked(published: Path) -> None:
     assert (hidden == mico_hub.attack("lira", suite.dev.select([0]), suite.train, source)[0]).all()
     with pytest.raises(KeyError, match="unknown suite 'digits_high'"):
         mico_hub.attack("loss", "digits_high", source=source)
-    with pytest.raises(ValueError, match="expected splits with train among them, got dev: pass one"):
+    with pytest.raises(ValueError, match="expected a suite with a split train, got dev: pass one of them"):
         mico_hub.attack("loss", datasets.DatasetDict({"dev": suite.dev}), source=source)
     for wrong in (7, None, [3]):
         with pytest.raises(TypeError, match="expected a row of a suite"):
