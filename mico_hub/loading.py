@@ -6,8 +6,7 @@ one thing of a handle.
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from hashlib import sha256
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 from mico_hub import sources
 from mico_hub.messages import listed
 from mico_hub.release.manifest import Manifest
-from mico_hub.release.rows import Row, as_row, as_rows, name_of
+from mico_hub.release.rows import Row, as_row, as_rows, fingerprint, name_of
 from mico_hub.sources import Place, PublishedRepository, SourceError
 from mico_hub.suites import SPLITS
 
@@ -40,21 +39,17 @@ class Challenge(NamedTuple):
 class Handle:
     """A suite where it is, made by `open_suite`: rows, models, challenges and signals come when they are used."""
 
-    def __init__(
-        self, name: str, places: Iterable[Place], revision: str | None = None, *, by_name: bool = False
-    ) -> None:
+    def __init__(self, name: str, places: Iterable[Place], *, by_name: bool = False) -> None:
         """Of places that have the suite, best first.
 
         Args:
             name: The suite.
             places: One at least. The first has rows and manifest; others are looked for when it lacks a checkpoint.
-            revision: Of the first place, which must have revisions.
             by_name: Whether the first is where `mico` led to, and nobody named it.
         """
         self.name, self._by_name = name, by_name
         self._others = iter(places)
-        first = next(self._others)
-        self._found = [first.at(revision) if revision else first]
+        self._found = [next(self._others)]
 
     @property
     def place(self) -> Place:
@@ -130,19 +125,9 @@ class Handle:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 in hexadecimal over which models these are, and their challenges, for predictions to carry.
-
-        It does not change when hidden membership is revealed. Over a line with the suite's name, then
-        `SPLIT/model_N SHA256 RECORD,RECORD,...` for each model by id; of the competition's models, whose files differ
-        by where they are from, `-` stands for the SHA-256.
-        """
-        hasher = sha256(f"{self.name}\n".encode())
-        for split in SPLITS:
-            for row in as_rows(self.rows[split]) if split in self.rows else ():
-                checkpoint = "-" if self.manifest.origin else row["sha256"]
-                records = ",".join(map(str, row["challenge"].tolist()))
-                hasher.update(f"{split}/model_{row['model_id']} {checkpoint} {records}\n".encode())
-        return hasher.hexdigest()
+        """Which models these are, for predictions to carry: see `release.rows.fingerprint`."""
+        every = (row for split in SPLITS if split in self.rows for row in as_rows(self.rows[split]))
+        return fingerprint(self.name, every, original=bool(self.manifest.origin))
 
     def model(self, row: Any) -> "nn.Module":
         """The trained network of a row, on the CPU, in eval mode.
@@ -286,8 +271,8 @@ def open_suite(name: str, source: str | Path | None = None, revision: str | None
         ValueError: The source is none, or has no revisions.
     """
     if source is None:
-        places = sources.candidates(name, again=True)
-        return Handle(name, chain([sources.resolve(name, again=True)], islice(places, 1, None)), revision, by_name=True)
+        places = sources.places_of(name, again=True)
+        return Handle(name, chain([next(places).at(revision)], places) if revision else places, by_name=True)
     place = sources.named(source, name, again=True)
     place = place.at(revision) if revision else place
     try:

@@ -160,8 +160,9 @@ class SuiteFolder:
         Raises:
             FormatError: The manifest says what no reader would take.
         """
-        Manifest.from_json(manifest.to_json(), str(self.manifest_path))
-        atomic_write(self.manifest_path, manifest.to_json())
+        text = manifest.to_json()
+        Manifest.from_json(text, str(self.manifest_path))
+        atomic_write(self.manifest_path, text)
 
     def grow(self, suite: Suite, truth: Sequence[Truth], keys: Sequence[Keys]) -> None:
         """Adds models to a suite that was begun, finished or not; its own models, keys and nonces stay.
@@ -175,7 +176,7 @@ class SuiteFolder:
             keys: Each new model's.
         """
         begun = self.manifest()
-        before = _of_models(begun, each_truth(self.rows_path(PRIVATE)))
+        before = self.truth()
         nonces = {split: self.opening(split).nonce for split in begun.commitments}
         self.rows_path(PUBLIC).unlink(missing_ok=True)
         self._begin(
@@ -195,7 +196,7 @@ class SuiteFolder:
         if manifest.origin:
             return
         every = read_truth(self.rows_path(PRIVATE))
-        truth = list(_of_models(manifest, every))
+        truth = every[: sum(manifest.suite.models)]
         if len(every) > len(truth):
             write_truth(truth, self.rows_path(PRIVATE))
             self._write_keys(self.keys())
@@ -243,11 +244,15 @@ class SuiteFolder:
 
     def truth(self) -> list[Truth]:
         """The private row of each of the suite's models, by id."""
-        return list(_of_models(self.manifest(), each_truth(self.rows_path(PRIVATE))))
+        return list(self._each_truth())
+
+    def _each_truth(self) -> Iterator[Truth]:
+        """As `truth`, a few rows at a time: more than the suite's are there where `grow` was interrupted."""
+        return islice(each_truth(self.rows_path(PRIVATE)), sum(self.manifest().suite.models))
 
     def splits(self, num_records: int) -> Iterator[Split]:
         """Each model's split of `num_records` records, by id; made one at a time, all would take much memory."""
-        for row in _of_models(self.manifest(), each_truth(self.rows_path(PRIVATE))):
+        for row in self._each_truth():
             yield stored_split(num_records, row["challenge"], row["membership"], row["training"])
 
     def keys(self) -> list[Keys]:
@@ -318,11 +323,6 @@ class SuiteFolder:
 
 
 _MEASURED = frozenset({*keys_of(Measured), "source", "digest"})
-
-
-def _of_models(manifest: Manifest, truth: Iterable[Truth]) -> Iterator[Truth]:
-    """The rows of the suite's models: more are there where `grow` was interrupted."""
-    return islice(truth, sum(manifest.suite.models))
 
 
 def _of_split(truth: Iterable[Truth], split: str) -> list[Truth]:

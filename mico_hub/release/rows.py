@@ -1,5 +1,6 @@
 """A row of the dataset, one for each model, whatever form it comes in."""
 
+import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
@@ -47,6 +48,26 @@ _NEEDED = ("suite", "split", "model_id", "checkpoint", "sha256", "num_bytes", "c
 def name_of(row: Row | Truth) -> str:
     """`cifar10_hi/train/model_0`."""
     return f"{row['suite']}/{row['split']}/model_{row['model_id']}"
+
+
+def fingerprint(suite: str, rows: Iterable[Row], *, original: bool) -> str:
+    """SHA-256 in hexadecimal over which models these are, and their challenges.
+
+    It does not change when hidden membership is revealed. Over a line with the suite's name, then
+    `SPLIT/model_N SHA256 RECORD,RECORD,...` for each model.
+
+    Args:
+        suite: The name.
+        rows: All public rows, by id.
+        original: Whether these are the competition's models, whose files differ by where they are from: `-` stands for
+            the SHA-256 then.
+    """
+    hasher = hashlib.sha256(f"{suite}\n".encode())
+    for row in rows:
+        checkpoint = "-" if original else row["sha256"]
+        records = ",".join(map(str, row["challenge"].tolist()))
+        hasher.update(f"{row['split']}/model_{row['model_id']} {checkpoint} {records}\n".encode())
+    return hasher.hexdigest()
 
 
 def as_row(given: Any) -> Row:

@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from mico_hub.release.repository import NAME
@@ -34,6 +35,7 @@ __all__ = [
     "named",
     "nowhere",
     "parse",
+    "places_of",
     "resolve",
     "unreadable",
 ]
@@ -147,19 +149,27 @@ def unreadable(place: Place, name: str, error: OSError) -> SourceError:
     return SourceError(f"{name}: {what} could not be read, so nobody knows what it has: {error}")
 
 
-def resolve(suite: str, *, again: bool = False) -> Place:
-    """The place that the name `mico` stands for, for that suite; an embedded one is trained if it is nowhere yet.
+def places_of(suite: str, *, again: bool = False) -> Iterator[Place]:
+    """As `candidates`, one at least: an embedded suite is trained if it is nowhere yet.
 
     Raises:
         UnknownSuiteError: No place has it and the table does not know it.
         SourceError: MICO_HUB_DATASET names a repository that cannot be read.
     """
-    for place in candidates(suite, again=again):
-        logger.info("%s is read from %s", suite, place)
-        return place
-    if suite not in SUITES:
-        raise UnknownSuiteError(suite)
-    return embedded.train(suite)
+    places = candidates(suite, again=again)
+    first = next(places, None)
+    if first is None:
+        if suite not in SUITES:
+            raise UnknownSuiteError(suite)
+        first = embedded.train(suite)
+    else:
+        logger.info("%s is read from %s", suite, first)
+    return chain([first], places)
+
+
+def resolve(suite: str, *, again: bool = False) -> Place:
+    """The place that the name `mico` stands for, for that suite: the first of `places_of`, which see."""
+    return next(places_of(suite, again=again))
 
 
 def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
