@@ -27,7 +27,7 @@ from torch.nn import functional
 
 from mico_hub import models, signals, tables
 from mico_hub.data import DATASETS, load_base
-from mico_hub.data.records import chosen
+from mico_hub.data.records import subset
 from mico_hub.release import repository
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured, disclose
@@ -60,13 +60,13 @@ def compute() -> None:
             networks = [models.initialise("mlp", os.urandom(16)).eval() for _ in range(10)]
             ours += seconds_of(
                 lambda networks=networks: signals.values_of(  # type: ignore[misc]
-                    networks, chosen(data, records, "cpu"), OUTPUT_SIGNALS, "cpu"
+                    networks, subset(data, records, "cpu"), OUTPUT_SIGNALS, "cpu"
                 )
             )
             loop += seconds_of(lambda networks=networks: [with_a_loader(each) for each in networks[:2]]) * 5  # type: ignore[misc]
         what = f"{MLPS} MLPs x {RECORDS:,} records (the loop: {MLPS // 5}, times 5)"
         rows.append((what, f"{ours:.1f}", f"{loop:.1f}", f"{loop / ours:.2f}"))
-        images = chosen(load_base("cifar10"), np.arange(IMAGES), "cpu")
+        images = subset(load_base("cifar10"), np.arange(IMAGES), "cpu")
         network = models.initialise("cnn", os.urandom(16)).eval()
         pairs = [
             (seconds_of(lambda: signals.values_of([network], images, OUTPUT_SIGNALS, "cpu")), convolutions())

@@ -165,7 +165,7 @@ def ours(suite: Suite, data: BaseDataset, device: str, seconds: float) -> float:
 @cache
 def _random_weights(model: str) -> str | None:
     """A folder with weights to start from where a network starts from pretrained ones: others are as fast."""
-    if models.MODELS[model].pretrained is None:
+    if models.MODELS[model].load_start is None:
         return None
     folder = tempfile.mkdtemp(prefix="mico-hub-benchmark-")
     atexit.register(shutil.rmtree, folder)
@@ -197,7 +197,7 @@ def compare(names: list[str], device: str, runs: int, seconds: float) -> None:
     measured: dict[str, tuple[list[float], list[float]]] = {}
     for name in names:
         suite = SUITES[name]
-        data = load_base(suite.dataset)
+        data = models.prepared(load_base(suite.dataset), suite.model)
         items = Items(data) if not isinstance(data.raw, tuple) else None
         split = draw(len(data), suite.n, suite.m)
         loop: list[float] = []
@@ -258,7 +258,7 @@ def whole() -> None:
     rows = []
     for name, goal, ratio_goal in (("purchase100_hi", 45, 25), ("purchase100_inf", 35, 2.5)):
         suite = SUITES[name]
-        data = load_base(suite.dataset)
+        data = models.prepared(load_base(suite.dataset), suite.model)
         items, split = Items(data), draw(len(data), suite.n, suite.m)
         rate = Loop(suite, items, split, "cpu").samples_per_second(60)
         expected = suite.n * suite.epochs / rate + (_epsilon_seconds(suite) if suite.private else 0)

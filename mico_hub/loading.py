@@ -217,11 +217,13 @@ class Handle:
             DataError: It cannot be had, or differs.
         """
         from mico_hub.data import load_base
+        from mico_hub.models import prepared
         from mico_hub.release.consistency import require_data
 
-        base = load_base(self.manifest.suite.dataset, None if folder is None else Path(folder))
+        suite = self.manifest.suite
+        base = load_base(suite.dataset, None if folder is None else Path(folder))
         require_data(self.manifest, base)
-        return base
+        return prepared(base, suite.model)
 
     def signals(self, name: str) -> "Signals":
         """A published signal of the suite, mapped into memory.

@@ -23,7 +23,8 @@ import torch
 from builders.build import builder_rows
 from mico_hub import signals
 from mico_hub.data import DATASETS, BaseDataset
-from mico_hub.data.records import chosen
+from mico_hub.data.records import subset
+from mico_hub.models import prepared
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release import repository
 from mico_hub.release.disclosure import Measured, disclose, hidden_splits
@@ -87,7 +88,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
         needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
         hidden = {row["model_id"]: row["membership"] for row in truth if row["split"] in hidden_splits(manifest.suite)}
-        data = load(manifest.suite.dataset)
+        data = prepared(load(manifest.suite.dataset), manifest.suite.model)
         if data.digest != manifest.data_digest:
             raise FolderError(
                 f"{name}: expected {data.name} with digest {manifest.data_digest}, got the one with {data.digest}"
@@ -208,7 +209,7 @@ def _other_signals(root: Path, fresh: Path, rows: Sequence[Row], data: BaseDatas
         records = np.array(sorted(draw.sample(list(row["challenge"]), min(SAMPLED, len(row["challenge"])))))
         network = checkpoint.load(root / row["checkpoint"])
         names = [file.name for file in files]
-        values = signals.values_of([network], chosen(data, records, "cpu"), names, "cpu")
+        values = signals.values_of([network], subset(data, records, "cpu"), names, "cpu")
         for file in files:
             if not np.allclose(file.values([row], records)[0], values[file.name][0], rtol=1e-2, atol=1e-4):
                 yield f"{file.name} of {split}/model_{row['model_id']} is not what its checkpoint gives"

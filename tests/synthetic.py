@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from mico_hub import models
-from mico_hub.data import BaseDataset, cifar10, digits, sst2
-from mico_hub.models import MODELS, Architecture
+from mico_hub.data import BaseDataset, cifar10, digits
+from mico_hub.models import MODELS, roberta
 from mico_hub.suites import Suite
 
 N = 60
@@ -34,7 +34,7 @@ def base_dataset(name: str, num_records: int = N) -> BaseDataset:
         "cifar10": cifar10.normalise,
         "purchase100": torch.Tensor.float,
         "digits": digits.normalise,
-        "sst2": sst2.tokenise,
+        "sst2": roberta.tokenise,
     }
     return BaseDataset(name, raw, labels, f"{num_records:064x}", "synthetic", prepare[name])  # type: ignore[arg-type]
 
@@ -49,7 +49,7 @@ def tiny_roberta(monkeypatch: pytest.MonkeyPatch, dropout: float = 0.1) -> None:
         "hidden_dropout_prob": dropout,
         "attention_probs_dropout_prob": dropout,
     }
-    changed = dict(MODELS) | {"roberta": Architecture(models.roberta, "tiny RoBERTa", 1.0, tiny)}
+    changed = dict(MODELS) | {"roberta": replace(MODELS["roberta"], configuration=tiny)}
     monkeypatch.setattr(models, "MODELS", changed)
 
 

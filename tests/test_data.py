@@ -16,14 +16,15 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from mico_hub.data import DATASETS, BaseDataset, DataError, load_base, tokenizer
+from mico_hub.data import DATASETS, BaseDataset, DataError, load_base
 from mico_hub.data import cifar10 as cifar10_module
 from mico_hub.data import location30 as location_module
 from mico_hub.data import purchase100 as purchase_module
 from mico_hub.data.base import content_digest, sha256
 from mico_hub.data.cifar10 import BATCHES, BINARY, HUB_BATCHES, MEAN, PYTHON, STD, hub_order, judge, normalise
 from mico_hub.data.purchase100 import git_blob
-from mico_hub.data.sst2 import MAX_LENGTH, tokenise
+from mico_hub.models import prepared
+from mico_hub.models.roberta import MAX_LENGTH, tokenise, tokenizer
 from mico_hub.suites import SUITES
 
 Bytes = NDArray[np.uint8]
@@ -59,7 +60,7 @@ def test_every_dataset_says_where_it_is_from_and_under_what_terms(name: str) -> 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     with pytest.raises(
-        DataError, match=r"unknown dataset 'cifar'\. Did you mean 'cifar10'\? There are: digits, cifar10"
+        DataError, match=r"unknown dataset 'cifar'\. Did you mean 'cifar10'\? There are: cifar10, digits"
     ):
         load_base("cifar")
 
@@ -754,7 +755,9 @@ def test_the_real_sst2_is_official(data_folder: Path) -> None:
     assert base.labels.bincount().tolist() == [30_208, 38_013]
     assert base.raw[0] == "hide new secretions from the parental units "
     assert base.raw[67_349] == "it 's a charming and often affecting journey . "
-    encoded = tensors(base.inputs([0, 67_349]))
+    with pytest.raises(DataError, match="expected a network whose tokeniser"):
+        base.inputs([0])
+    encoded = tensors(prepared(base, "roberta").inputs([0, 67_349]))
     assert encoded["attention_mask"].sum(dim=1).min() > 5
     assert [
         hashlib.sha256((data_folder / "SST-2" / f"{name}.tsv").read_bytes()).hexdigest() for name in ("train", "dev")

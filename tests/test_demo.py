@@ -86,7 +86,7 @@ row = load_dataset("mico", "digits_hi")["train"][0]
 mico_hub.load_model(row)
 mico_hub.load_challenge(row)
 scores = evaluate.load("mico_score").compute(predictions=[[0.5] * 200], references=[row["membership"]])
-from mico_hub.data import tokenizer
+from mico_hub.models.roberta import tokenizer
 from mico_hub.reporting.page import write_report
 print(scores["AUC"], tokenizer()("Hello world!").input_ids)
 """

@@ -21,7 +21,7 @@ from synthetic import base_dataset, small, tiny_roberta
 
 from mico_hub.attacks import distinguisher
 from mico_hub.data import load_base
-from mico_hub.data.records import chosen
+from mico_hub.data.records import subset
 from mico_hub.models import initialise
 from mico_hub.randomness import Keys
 from mico_hub.release.folder import SuiteFolder
@@ -39,7 +39,7 @@ from mico_hub.training.suite import train_suite
 
 GOLDEN = Path(__file__).parent / "golden" / "engine.json"
 PACKAGE = Path(engine.__file__).parents[1]
-SHARED = ("models.py", "training/gradients/*.py", "data/*.py", "roberta/*")
+SHARED = ("models/*.py", "training/gradients/*.py", "data/*.py", "models/roberta/*", "registry.py")
 OF_TRAINING = ("accounting", "job", "sampling", "sgd")
 MODULES = {
     "training": (*(f"training/{name}.py" for name in OF_TRAINING), "randomness.py", "splits.py", *SHARED),
@@ -80,7 +80,7 @@ def weights(name: str) -> list[float]:
 def signal_values() -> dict[str, list[float]]:
     """Every signal of a network on some digits."""
     data = load_base("digits")
-    records = chosen(data, np.arange(0, 1_797, 150), "cpu")
+    records = subset(data, np.arange(0, 1_797, 150), "cpu")
     values = values_of([initialise("digits_mlp", KEYS.noise)], records, signals_of("digits_mlp"), "cpu")
     return {name: [float(value) for value in of_signal[0]] for name, of_signal in values.items()}
 

@@ -22,7 +22,7 @@ import mico_hub
 from mico_hub import signals
 from mico_hub.attacks import LADDER, prepare
 from mico_hub.data import DATASETS, DataError, load_base
-from mico_hub.data.records import chosen
+from mico_hub.data.records import subset
 from mico_hub.loading import Handle
 from mico_hub.models import build, initialise, logits
 from mico_hub.release import checkpoints as checkpoint
@@ -101,7 +101,7 @@ def test_signals_are_those_of_a_loop(network: str, dataset: str, monkeypatch: py
     copies = [initialise(network, bytes([number]) * 16) for number in range(2)]
     names = signals.signals_of(network)
     records = np.array([3, 59, 0, 17, 17, 4, 8, 30, 31, 2, 11])
-    got = signals.values_of(models, chosen(data, records, "cpu"), names, "cpu")
+    got = signals.values_of(models, subset(data, records, "cpu"), names, "cpu")
     for k, model in enumerate(copies):
         for column, record in enumerate(records):
             expected = naive(model, data, int(record))
@@ -115,7 +115,7 @@ def test_small_networks_have_signals_of_their_layers() -> None:
     assert signals.signals_of("cnn") == signals.SIGNALS
     assert all(map(signals.is_signal, layers))
     assert not signals.is_signal("gradient_norm_layer_0")
-    held = chosen(base_dataset("cifar10"), np.array([0]), "cpu")
+    held = subset(base_dataset("cifar10"), np.array([0]), "cpu")
     with pytest.raises(SignalError, match="expected a layer up to 0 of this network, got 1"):
         signals.values_of([build("cnn")], held, ["gradient_norm_layer_1"], "cpu")
 

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mico_hub.data import load_base
-from mico_hub.models import MLP
+from mico_hub.models.mlp import MLP
 from mico_hub.randomness import Keys
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release.folder import SuiteFolder

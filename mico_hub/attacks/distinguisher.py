@@ -132,11 +132,11 @@ def _job(
 
 
 def _margins(weights: Sequence[bytes], row: Row, data: "BaseDataset") -> Any:
-    from mico_hub.data.records import chosen
+    from mico_hub.data.records import subset
     from mico_hub.release import checkpoints as checkpoint
     from mico_hub.signals.values import values_of
 
-    held = chosen(data, np.asarray(row["challenge"], dtype=np.int64), "cpu")
+    held = subset(data, np.asarray(row["challenge"], dtype=np.int64), "cpu")
     return values_of([checkpoint.deserialise(each) for each in weights], held, ["margin"], "cpu")["margin"]
 
 

@@ -1,19 +1,20 @@
 """The base datasets, by record index: from a local folder, else the Hub; digits are embedded.
 
+A module here that has `INFO` and `read` adds its own.
+
 A local folder has the layout in which each dataset is distributed (`DatasetInfo.layout`); `MICO_HUB_DATA` names it.
 What is there but damaged is refused, never replaced by the Hub's.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
-from mico_hub.data import cifar10, digits, location30, purchase100, sst2
 from mico_hub.data.base import DATA_VARIABLE, BaseDataset, DataError, DatasetInfo, Inputs, Twins
-from mico_hub.data.sst2 import tokenizer
 from mico_hub.messages import did_you_mean
+from mico_hub.registry import modules_with
 
 __all__ = [
     "DATASETS",
@@ -24,17 +25,12 @@ __all__ = [
     "Inputs",
     "Twins",
     "load_base",
-    "tokenizer",
 ]
 
-_MODULES = (digits, cifar10, purchase100, sst2, location30)
+_MODULES = {module.INFO.name: module for module in modules_with("INFO", __name__)}
 
-DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({module.INFO.name: module.INFO for module in _MODULES})
+DATASETS: Mapping[str, DatasetInfo] = MappingProxyType({name: module.INFO for name, module in _MODULES.items()})
 """Name -> what is known about the dataset before it is read."""
-
-_READERS: Mapping[str, Callable[[DatasetInfo, Path | None], BaseDataset]] = MappingProxyType(
-    {module.INFO.name: module.read for module in _MODULES}
-)
 
 
 def load_base(name: str, folder: Path | None = None) -> BaseDataset:
@@ -61,4 +57,5 @@ def load_base(name: str, folder: Path | None = None) -> BaseDataset:
 
 @cache
 def _load(name: str, folder: Path | None) -> BaseDataset:
-    return _READERS[name](DATASETS[name], folder)
+    data: BaseDataset = _MODULES[name].read(DATASETS[name], folder)
+    return data

@@ -88,7 +88,8 @@ class BaseDataset:
     labels: torch.Tensor  # (N,) int64
     digest: str  # SHA-256 in hex over labels and records, the same whatever source they were read from
     note: str  # how it differs from the official dataset, or why that is not known; empty: it is the official one
-    prepare: Callable[[Any], Inputs] = field(repr=False)  # rows of `raw` -> what the models were trained on
+    prepare: Callable[[Any], Inputs] | None = field(repr=False)
+    """Rows of `raw` -> what the models were trained on; None: sentences, which `models.prepared` has tokenised."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -112,16 +113,29 @@ class BaseDataset:
 
         Returns:
             cifar10: float32 (B, 3, 32, 32), normalised; purchase100, location30: float32 (B, 600) or (B, 446), 0 or
-            1; digits: float32 (B, 64), normalised; sst2: `input_ids` and `attention_mask`, each int64 (B, 67).
+            1; digits: float32 (B, 64), normalised; sentences: as the tokeniser gives them, for RoBERTa `input_ids` and
+            `attention_mask`, each int64 (B, 67).
 
         Raises:
             IndexError: An index is not a record of this dataset (a negative one is not).
             TypeError: The indices are not integers.
+            DataError: The records are sentences, and no network's tokeniser was named.
         """
+        return self.prepared(self.subset(records))
+
+    def prepared(self, rows: torch.Tensor | Sequence[str]) -> Inputs:
+        """Rows of `raw` as `inputs` gives them."""
+        if self.prepare is None:
+            raise DataError(
+                f"{self.name}: expected a network whose tokeniser makes inputs of sentences, got none; use "
+                f"mico_hub.models.prepared(data, NETWORK), or a suite's own `data()`"
+            )
+        return self.prepare(rows)
+
+    def subset(self, records: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> torch.Tensor | list[str]:
+        """Some rows of `raw`; arguments and errors as of `inputs`."""
         index = self.checked(records)
-        if isinstance(self.raw, torch.Tensor):
-            return self.prepare(self.raw[torch.from_numpy(index)])
-        return self.prepare([self.raw[i] for i in index])
+        return self.raw[torch.from_numpy(index)] if isinstance(self.raw, torch.Tensor) else [self.raw[i] for i in index]
 
     def checked(self, records: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> NDArray[np.int64]:
         """(B,) the same indices, which are records of this dataset.
@@ -165,7 +179,7 @@ def assemble(
     records: bytes | Bytes,
     *,
     raw: torch.Tensor | tuple[str, ...],
-    prepare: Callable[[Any], Inputs],
+    prepare: Callable[[Any], Inputs] | None,
     source: str,
     note: Callable[[], str],
 ) -> BaseDataset:

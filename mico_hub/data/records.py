@@ -1,9 +1,10 @@
 """A base dataset as training reads it: all records as one tensor where the network is, batches gathered by index."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from mico_hub.data.base import BaseDataset, Inputs
@@ -44,33 +45,36 @@ class Records:
         return torch.arange(len(self), device=self.labels.device)
 
 
-@lru_cache(maxsize=1)
 def on_device(data: BaseDataset, device: str) -> Records:
-    """The dataset's records on a device, text tokenised; kept for the next call with data of the same content."""
+    """The dataset's records on a device, text tokenised; kept for the next call with the same content and inputs."""
+    return _on_device(data, device, data.prepare)
+
+
+@lru_cache(maxsize=1)
+def _on_device(data: BaseDataset, device: str, prepare: object) -> Records:
     return _records(data, data.raw, data.labels, device)
 
 
-def chosen(data: BaseDataset, records: Indices, device: str | torch.device) -> Records:
+def subset(data: BaseDataset, records: Indices, device: str | torch.device) -> Records:
     """Some records on a device, numbered from 0 in the order of `records`.
 
     Raises:
         IndexError: An index is not a record of the dataset.
     """
-    index = torch.from_numpy(data.checked(records))
-    some = data.raw[index] if isinstance(data.raw, torch.Tensor) else tuple(data.raw[i] for i in records)
-    return _records(data, some, data.labels[index], device)
+    rows, index = data.subset(records), torch.from_numpy(np.asarray(records, dtype=np.int64))
+    return _records(data, rows, data.labels[index], device)
 
 
 def _records(
-    data: BaseDataset, raw: torch.Tensor | tuple[str, ...], labels: torch.Tensor, device: str | torch.device
+    data: BaseDataset, rows: torch.Tensor | Sequence[str], labels: torch.Tensor, device: str | torch.device
 ) -> Records:
-    if isinstance(raw, torch.Tensor):
-        return Records(raw.to(device), labels.to(device), data.prepare)
-    text = data.prepare(list(raw))
+    if isinstance(rows, torch.Tensor) and data.prepare is not None:
+        return Records(rows.to(device), labels.to(device), data.prepare)
+    text = data.prepared(rows)
     if not isinstance(text, dict):
         raise TypeError(f"{data.name}: expected sentences to become tokens, got a tensor")
-    rows = torch.stack([text["input_ids"], text["attention_mask"]], dim=1)  # (N, 2, T)
-    return Records(rows.to(torch.int32).to(device), labels.to(device), trimmed)
+    tokens = torch.stack([text["input_ids"], text["attention_mask"]], dim=1)  # (N, 2, T)
+    return Records(tokens.to(torch.int32).to(device), labels.to(device), trimmed)
 
 
 def trimmed(rows: torch.Tensor) -> Inputs:

@@ -1,26 +1,14 @@
 """GLUE's SST-2: train, then validation. A record is a sentence, with the trailing blank that GLUE has."""
 
 import json
-from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, load_hub, require_files
 
-if TYPE_CHECKING:
-    from transformers import RobertaTokenizerFast
-
 FOLDER, FILES = "SST-2", ("train.tsv", "dev.tsv")
-MAX_LENGTH = 67
-"""Tokens that every sentence is padded or cut to, the competition's."""
-
-VOCABULARY = 50_265
-"""Entries of roberta-base's vocabulary."""
 
 INFO = DatasetInfo(
     name="sst2",
@@ -77,7 +65,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
         labels,
         json.dumps(sentences, ensure_ascii=False, separators=(",", ":")).encode(),
         raw=sentences,
-        prepare=tokenise,
+        prepare=None,
         source=source,
         note=lambda: "not verified: the labels are the official ones, but some sentences are not",
     )
@@ -110,29 +98,3 @@ def read_tsv(info: DatasetInfo, path: Path, rows: int) -> tuple[list[str], list[
         listed = "".join(f"\n  {problem}" for problem in problems)
         raise DataError(f"{path} (expected {rows:,} rows in {info.classes} classes): {info.how_to_get}{listed}")
     return [sentence for sentence, _ in pairs], [int(label) for _, label in pairs]
-
-
-@lru_cache(maxsize=1)
-def tokenizer() -> "RobertaTokenizerFast":
-    """roberta-base's tokenizer, from the two files in the package: no network.
-
-    Raises:
-        DataError: The vocabulary did not load whole.
-    """
-    from transformers import RobertaTokenizerFast
-
-    folder = Path(__file__).parents[1] / "roberta"
-    built = RobertaTokenizerFast(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"))
-    if len(built) != VOCABULARY:  # keyword arguments that transformers does not know are ignored without a word
-        raise DataError(f"{folder}: expected {VOCABULARY:,} tokens, got {len(built):,}; reinstall mico-hub")
-    return built
-
-
-def tokenise(sentences: Sequence[str]) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, each int64 (B, 67): padded, or cut, to `MAX_LENGTH` tokens."""
-    if not sentences:
-        return {key: torch.empty((0, MAX_LENGTH), dtype=torch.int64) for key in ("input_ids", "attention_mask")}
-    encoded: Any = tokenizer()(
-        list(sentences), padding="max_length", truncation=True, max_length=MAX_LENGTH, return_tensors="pt"
-    )
-    return {key: encoded[key] for key in ("input_ids", "attention_mask")}

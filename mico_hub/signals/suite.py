@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
 from mico_hub.data import BaseDataset, load_base
-from mico_hub.data.records import chosen
+from mico_hub.data.records import subset
+from mico_hub.models import prepared
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release.consistency import require_data
 from mico_hub.release.folder import PUBLIC, SuiteFolder
@@ -74,7 +75,7 @@ class SignalJob:
         parts = []
         with exact_arithmetic(self.device):
             for start in range(0, len(self.records), AT_ONCE):
-                held = chosen(common.data, self.records[start : start + AT_ONCE], self.device)
+                held = subset(common.data, self.records[start : start + AT_ONCE], self.device)
                 parts.append(values_of(networks, held, self.names, self.device))
                 report(min(start + AT_ONCE, len(self.records)) * len(networks))
         return [
@@ -121,7 +122,7 @@ def compute_suite(
     manifest = folder.manifest()
     suite = manifest.suite
     wanted = _wanted(suite.model, names)
-    data = data or load_base(suite.dataset)
+    data = prepared(data or load_base(suite.dataset), suite.model)
     require_data(manifest, data)
     with folder.locked():
         rows = read_rows(folder.rows_path(PUBLIC))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mico_hub.data.records import Records, chosen
+from mico_hub.data.records import Records, subset
 from mico_hub.models import default_device, logits
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release.rows import Row, name_of
@@ -130,7 +130,7 @@ def compute(
     """
     device = default_device()
     names = list(names)
-    held = chosen(data, records, device)
+    held = subset(data, records, device)
     listed = list(rows)
     positions: dict[tuple[str, str | None], list[int]] = {}
     for index, row in enumerate(listed):

@@ -12,6 +12,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
+from mico_hub.models import MODELS
 from mico_hub.suites import Suite
 
 TRAINING = 1
@@ -28,7 +29,6 @@ PACKAGES = ("torch", "opacus", "numpy", "transformers", "safetensors")
 
 NAME = "training engine"
 _DECIDING = ("torch", "opacus", "numpy")
-_OF_TEXT = "roberta"  # the network that is transformers' own
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +48,11 @@ def deciding(suite: Suite, engine: int | None, recorded: dict[str, str]) -> dict
     """What must stay the same while a suite is trained, by name.
 
     Args:
-        suite: Its recipe; text networks are those of transformers.
+        suite: Its recipe; its network may add packages.
         engine: The number that the suite was begun with.
         recorded: The versions that it was begun with.
     """
-    packages = (*_DECIDING, "transformers") if suite.model == _OF_TEXT else _DECIDING
+    packages = (*_DECIDING, *MODELS[suite.model].packages)
     return {NAME: str(engine), **{name: recorded.get(name, "unknown") for name in packages}}
 
 

@@ -49,7 +49,7 @@ def train_suite(
         runtime: How a model is trained; on the CPU by default.
         workers: Where; in this process by default.
         data: What splits index; the suite's base dataset by default.
-        pretrained: Where the weights are that text models start from, see `mico_hub.models.load_start`.
+        pretrained: Where the weights are that text models start from, see `models.load_start`.
         announce: Gets a line for each model that is finished.
         progress: Gets the share of the suite that is done, 0 to 1, now and then.
 
@@ -64,7 +64,7 @@ def train_suite(
     runtime, workers = runtime or Runtime(), workers or ThisProcess()
     runtime.check(suite)
     folder = SuiteFolder(root)
-    data = data or load_base(suite.dataset)
+    data = models.prepared(data or load_base(suite.dataset), suite.model)
     with folder.locked():
         begun = folder.manifest() if folder.exists() else None
         if begun is not None:
