@@ -5,9 +5,9 @@ import io
 
 import evaluate
 import gradio
+from scores import TITLES
 
 LIMIT = 5_000_000  # characters of a field; no split of the competition takes more
-TITLES = {"AUC": "AUC", "MIA": "advantage, max(TPR - FPR)", "accuracy": "best balanced accuracy"}
 EXAMPLE = ["0.9,0.8,0.3,0.1\n0.7,0.6,0.5,0.2", "1,1,0,0\n1,0,1,0"]
 
 
@@ -38,24 +38,10 @@ def score(predictions: str, membership: str) -> list[list[str]]:
         raise gradio.Error(str(error)) from error
     intervals = found.get("intervals", {})
     rows = []
-    for name, value in found.items():
-        if not isinstance(value, float) or name.startswith("threshold"):
-            continue
+    for name, title in TITLES.items():
         low, high = intervals.get(name, (None, None))
-        rows.append([title(name), f"{value:.4f}", "-" if low is None else f"{low:.4f} to {high:.4f}"])
+        rows.append([title, f"{found[name]:.4f}", "-" if low is None else f"{low:.4f} to {high:.4f}"])
     return rows
-
-
-def title(name: str) -> str:
-    """A key of the metric for people."""
-    for prefix, form in (
-        ("TPR_FPR_le_", "whole curve, TPR at FPR <= {:g}"),
-        ("TPR_FPR_hull_", "randomised threshold, TPR at FPR {:g}"),
-        ("TPR_FPR_", "TPR at FPR < {:g}"),
-    ):
-        if name.startswith(prefix):
-            return form.format(int(name.removeprefix(prefix)) / 10_000)
-    return TITLES.get(name, name)
 
 
 app = gradio.Interface(

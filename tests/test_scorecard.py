@@ -9,7 +9,7 @@ import pytest
 
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.findings import Result
-from mico_hub.scoring import full_scores, intervals, mico_score
+from mico_hub.scoring import TITLES, full_scores, intervals, mico_score
 from mico_hub.suites import get_suite
 
 
@@ -31,7 +31,7 @@ def test_every_score_is_in_the_card_with_its_interval() -> None:
     expected = intervals(found.membership, found.predictions, rng=np.random.default_rng(0))
     for name, value in found.scores.items():
         low, high = expected[name]
-        line = next(line for line in text.splitlines() if line.startswith(f"{scorecard.title(name)} "))
+        line = next(line for line in text.splitlines() if line.startswith(f"{TITLES[name]} "))
         assert f" {value:.4f}  {low:.4f} to {high:.4f} " in line
     assert "FPR <= 0.1 " in text
     assert "conditional on the shadow models" in text

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.scoring import (
     DRAWS,
+    RANKING,
     Interval,
     compare_draws,
     count,
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 CHANCE = 0.1
 """The true positive rate of guessing at a false positive rate of 10%."""
 
-_SCORES = ("TPR_FPR_1000", "AUC")
+_SCORES = (RANKING, "AUC")
 _MOST_NAMED, _BEST_NAMED = 6, 3  # attacks in a sentence: all up to so many, else the best ones
 
 
@@ -74,7 +75,7 @@ class Result:
     @property
     def interval(self) -> Interval | None:
         """95%, of `tpr`; None: a single model, nothing to resample."""
-        return self.intervals.get("TPR_FPR_1000")
+        return self.intervals.get(RANKING)
 
     def resampled(self, name: str) -> NDArray[np.float64]:
         """A score on each resample, (draws,); the resamples are the same for all attacks on as many models."""
@@ -133,7 +134,7 @@ class Result:
     @property
     def tpr(self) -> float:
         """The score that ranks: the competition's true positive rate at a false positive rate below 10%."""
-        return self.scores["TPR_FPR_1000"]
+        return self.scores[RANKING]
 
 
 def _resampled(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, NDArray[np.float64]]:
@@ -338,7 +339,7 @@ def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
     shuffles = [np.random.default_rng(i).permutation(DRAWS) for i in range(len(best))]
     draws = np.mean(
         [
-            (one.resampled("TPR_FPR_1000") - other.resampled("TPR_FPR_1000"))[shuffle]
+            (one.resampled(RANKING) - other.resampled(RANKING))[shuffle]
             for one, other, shuffle in zip(best, second, shuffles, strict=True)
         ],
         axis=0,
@@ -355,7 +356,7 @@ def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
 def _on_twins(results: Sequence[Result]) -> list[str]:
     """What is found among records without an exact twin; nothing where all are."""
     found = [
-        f"{percent(without['TPR_FPR_1000'])} on {result.suite.name} ({result.twins:,} points fewer)"
+        f"{percent(without[RANKING])} on {result.suite.name} ({result.twins:,} points fewer)"
         for result in results
         if (without := result.without_twins)
     ]

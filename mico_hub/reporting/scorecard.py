@@ -8,16 +8,7 @@ import numpy as np
 from mico_hub import tables
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.reporting.findings import Result
-from mico_hub.scoring import DRAWS, MAX_FPRS, Interval, compare_draws, rank
-
-_NAMES = {"AUC": "AUC", "MIA": "advantage, max(TPR - FPR)", "accuracy": "best balanced accuracy"}
-
-
-def title(name: str) -> str:
-    """A key of `mico_score` for people: `TPR_FPR_1000` -> `TPR at FPR < 0.1`."""
-    if name.startswith("TPR_FPR_"):
-        return f"TPR at FPR < {int(name.removeprefix('TPR_FPR_')) / 10_000:g}"
-    return _NAMES.get(name, name)
+from mico_hub.scoring import DRAWS, MAX_FPRS, RANKING, TITLES, Interval, compare_draws, rank
 
 
 def card(result: Result) -> str:
@@ -28,7 +19,7 @@ def card(result: Result) -> str:
     without = result.without_twins
     competition = [
         (
-            title(name),
+            TITLES[name],
             f"{value:.4f}",
             _interval(result.intervals.get(name)),
             f"{result.means[name][0]:.4f}",
@@ -130,7 +121,7 @@ def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
         ValueError: They are not of the same models.
     """
     first = max(results, key=lambda result: result.tpr)
-    draws = {result.attack: result.resampled("TPR_FPR_1000") for result in results}
+    draws = {result.attack: result.resampled(RANKING) for result in results}
     by_name = {result.attack: result for result in results}
     if len({tuple(np.concatenate([*map(np.asarray, result.membership)]).tolist()) for result in results}) > 1:
         raise ValueError("expected attacks on the same models to compare them")
@@ -145,8 +136,8 @@ def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
         )  # fmt: skip
         rows.append((f"{place}", result.title, f"{place.value:.4f}", _interval(place.interval), *behind))
         if _more_columns(results):
-            without, interval = result.without_twins, result.intervals_without_twins.get("TPR_FPR_1000")
-            rows[-1] += (f"{without['TPR_FPR_1000']:.4f}" if without else "-", _interval(interval))
+            without, interval = result.without_twins, result.intervals_without_twins.get(RANKING)
+            rows[-1] += (f"{without[RANKING]:.4f}" if without else "-", _interval(interval))
     return rows
 
 

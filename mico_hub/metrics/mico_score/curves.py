@@ -16,11 +16,10 @@ Nothing but numpy is imported: this file is published with the metric.
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from .scoring import MAX_FPRS, RocCurve, full_roc_curve
-
-FloatArray = NDArray[np.float64]
+from .scores import MAX_FPRS, WHOLE_CURVE, hull_at
+from .scoring import RocCurve, full_roc_curve, read_off
 
 
 class OperatingPoint(NamedTuple):
@@ -64,7 +63,7 @@ def hull_tpr_at_fpr(membership: ArrayLike, predictions: ArrayLike, max_fpr: floa
     """
     _check_rate(max_fpr)
     fpr, tpr, _ = full_roc_curve(membership, predictions)
-    return float(hull_at(fpr[None], tpr[None], max_fpr)[0])
+    return float(hull_at(max_fpr, fpr[None], tpr[None])[0])
 
 
 def auc(membership: ArrayLike, predictions: ArrayLike) -> float:
@@ -97,65 +96,25 @@ def tied_groups(predictions: ArrayLike) -> int:
 
 
 def full_scores(membership: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
-    """What this module has, for all `MAX_FPRS`; r below is a rate times 10,000, as in the competition's keys.
+    """The scores of the whole curve, for all `MAX_FPRS`; r below is a rate times 10,000, as in the competition's keys.
 
     Returns:
-        `TPR_FPR_le_r` (`full_tpr_at_fpr`), `TPR_FPR_hull_r` (`hull_tpr_at_fpr`), `FP_r` false positives realised by the
-        former and `threshold_r` its threshold (inf: none); `tied_groups`; `points`.
+        `TPR_FPR_le_r` (`full_tpr_at_fpr`), `TPR_FPR_hull_r` (`hull_tpr_at_fpr`) and what else of `SCORES` is not the
+        competition's; `FP_r` false positives realised by the first and `threshold_r` its threshold (inf: none);
+        `tied_groups`; `points`.
 
     Raises:
         ValueError: As `roc_curve`.
     """
     curve = full_roc_curve(membership, predictions)
     non_members = _non_members(membership)
-    scores: dict[str, float] = {}
+    scores = read_off(curve, WHOLE_CURVE)
     for max_fpr in MAX_FPRS:
         rate = int(1e4 * max_fpr)
         point = _operating_point(curve, non_members, max_fpr)
-        scores[f"TPR_FPR_le_{rate}"] = point.tpr
-        scores[f"TPR_FPR_hull_{rate}"] = float(hull_at(curve.fpr[None], curve.tpr[None], max_fpr)[0])
         scores[f"FP_{rate}"] = point.false_positives
         scores[f"threshold_{rate}"] = point.threshold
     return scores | {"tied_groups": tied_groups(predictions), "points": np.size(predictions)}
-
-
-def hull_at(fpr: FloatArray, tpr: FloatArray, max_fpr: float) -> FloatArray:
-    """The upper convex hull of several curves at one false positive rate.
-
-    The hull over x is the bridge between the points left and right of x: the line that no point is above (Kirkpatrick
-    and Seidel 1986). It is found by turns: from the left end the steepest line to the right, from that right end the
-    least steep to the left. Each turn raises the line at x, and where none does, no point is above it.
-
-    Args:
-        fpr: (curves, points) ascending, from 0 to 1.
-        tpr: (curves, points).
-        max_fpr: x, in [0, 1].
-
-    Returns:
-        (curves,)
-    """
-    if max_fpr >= 1:
-        return np.asarray(tpr.max(axis=1))
-    rows = np.arange(len(fpr))
-    left = fpr <= max_fpr
-    i = np.argmax(np.where(left, tpr, -np.inf), axis=1)
-    height = np.full(len(fpr), -np.inf)
-    while True:
-        j = np.argmax(np.where(left, -np.inf, _slopes(fpr, tpr, i)), axis=1)
-        i = np.argmin(np.where(left, _slopes(fpr, tpr, j), np.inf), axis=1)
-        slope = (tpr[rows, j] - tpr[rows, i]) / (fpr[rows, j] - fpr[rows, i])
-        higher: FloatArray = tpr[rows, i] + slope * (max_fpr - fpr[rows, i])
-        if not (higher > height).any():
-            return height
-        height = np.maximum(height, higher)
-
-
-def _slopes(fpr: FloatArray, tpr: FloatArray, ends: NDArray[np.intp]) -> FloatArray:
-    """Of the lines from each curve's end to each of its points, (curves, points); NaN at the end itself."""
-    rows = np.arange(len(fpr))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        slopes: FloatArray = (tpr - tpr[rows, ends][:, None]) / (fpr - fpr[rows, ends][:, None])
-    return slopes
 
 
 def _operating_point(curve: RocCurve, non_members: int, max_fpr: float) -> OperatingPoint:

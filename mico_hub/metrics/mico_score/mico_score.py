@@ -9,6 +9,7 @@ import numpy as np
 
 from .curves import full_scores
 from .resampling import intervals
+from .scores import COMPETITION, WHOLE_CURVE
 from .scoring import mico_score, validate_predictions
 
 DESCRIPTION = """\
@@ -40,15 +41,10 @@ Args:
     seed: of the resamples that the intervals come from.
 
 Returns:
-    TPR_FPR_10, TPR_FPR_100, TPR_FPR_500, TPR_FPR_1000, TPR_FPR_1500, TPR_FPR_2000: best true positive rate at a false
-        positive rate strictly below 0.001, 0.01, 0.05, 0.1 (which ranked), 0.15 and 0.2.
-    AUC: area under the ROC curve.
-    MIA: membership advantage, the largest difference of true and false positive rate.
-    accuracy: best balanced accuracy.
-    With full=True also, for the same rates:
-    TPR_FPR_le_1000: best true positive rate at a false positive rate of at most 0.1, on the whole curve.
-    TPR_FPR_hull_1000: the same on its upper convex hull, which a randomised threshold reaches.
-    FP_1000, threshold_1000: false positives and threshold that TPR_FPR_le_1000 is realised with.
+    <competition>
+    With full=True also:
+    <whole curve>
+    FP_1000, threshold_1000: false positives and threshold that TPR_FPR_le_1000 is realised with; so for each rate.
     tied_groups, points: how many predictions more than one point has, and how many points there are.
     intervals: 95% interval [low, high] of each score, by resampling models; for one list for each model alone.
 
@@ -67,6 +63,11 @@ Examples:
     >>> more["TPR_FPR_le_1000"], more["intervals"]["AUC"]
     (0.75, [0.75, 1.0])
 """
+
+for place, scores in (("<competition>", COMPETITION), ("<whole curve>", WHOLE_CURVE)):
+    INPUTS_DESCRIPTION = INPUTS_DESCRIPTION.replace(
+        place, "\n    ".join(f"{score.key}: {score.title}." for score in scores)
+    )
 
 
 @evaluate.utils.file_utils.add_start_docstrings(DESCRIPTION, INPUTS_DESCRIPTION)

@@ -10,15 +10,15 @@ A resample is a count of each model, so its curve is a matrix product of counts 
 again. Nothing but numpy is imported: this file is published with the metric.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .curves import hull_at
-from .scoring import MAX_FPRS, corners, mico_score
+from .scores import MAX_FPRS, SCORES, Score
+from .scoring import corners, headline_scores
 
 FloatArray = NDArray[np.float64]
 
@@ -111,22 +111,26 @@ def resampled_scores(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, Fl
         drawn: (draws, models), from `draw_models`; the same for two attacks pairs them.
 
     Returns:
-        The keys of `mico_score`, exactly as it computes them, and `TPR_FPR_le_r` and `TPR_FPR_hull_r` of
-        `curves.full_scores`; each (draws,). NaN where a resample has only members or only non-members.
+        The keys of `SCORES`, each (draws,), as `mico_score` and `curves.full_scores` compute them. NaN where a resample
+        has only members or only non-members.
     """
-    # The best threshold lies behind a member and before a non-member, whatever the models are counted for: at the
-    # thresholds left out, a curve is the same as before, or worse.
-    best = _ends_of_runs(counts)
-    chunk = max(1, _CHUNK // int(np.count_nonzero(best)))
-    parts = [_scores(counts, best, drawn[start : start + chunk]) for start in range(0, len(drawn), chunk)]
-    scores = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return {**{name: scores[name] for name in _COMPETITION}, **scores}
-
-
-_COMPETITION = (*(f"TPR_FPR_{int(1e4 * max_fpr)}" for max_fpr in MAX_FPRS), "AUC", "MIA", "accuracy")
+    highest = tuple(score for score in SCORES if score.highest)
+    scores = _on_curves(counts, drawn, highest, _ends_of_runs(counts))
+    scores |= {key: of(counts, drawn) for key, of in _FASTER.items()}
+    if others := tuple(score for score in SCORES if score.key not in scores):
+        scores |= _on_curves(counts, drawn, others, np.ones(counts.false_positives.shape[1], dtype=np.bool_))
+    if counts.mixed:  # only then can a point be dropped that the competition would have liked
+        scores |= _competition_tprs(counts, drawn)
+    members, others_drawn = (drawn @ each[:, -1] for each in (counts.true_positives, counts.false_positives))
+    one_class = (members == 0) | (others_drawn == 0)
+    return {score.key: np.where(one_class, np.nan, scores[score.key]) for score in SCORES}
 
 
 def _ends_of_runs(counts: Counts) -> NDArray[np.bool_]:
+    """(thresholds + 1,) those behind a member and before a non-member, whatever the models are counted for.
+
+    At the others a curve is as high as before, or further right.
+    """
     members, others = (
         np.diff(each.sum(axis=0, dtype=np.float64)) for each in (counts.true_positives, counts.false_positives)
     )
@@ -135,22 +139,22 @@ def _ends_of_runs(counts: Counts) -> NDArray[np.bool_]:
     return ends
 
 
-def _scores(counts: Counts, best: NDArray[np.bool_], drawn: NDArray[np.float32]) -> dict[str, FloatArray]:
-    false, true = (drawn @ each[:, best] for each in (counts.false_positives, counts.true_positives))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        fpr, tpr = (each.astype(np.float64) / each[:, -1:].astype(np.float64) for each in (false, true))
-    scores: dict[str, FloatArray] = {}
-    for max_fpr in MAX_FPRS:
-        rate = int(1e4 * max_fpr)
-        scores[f"TPR_FPR_le_{rate}"] = np.where(fpr <= max_fpr, tpr, 0).max(axis=1)
-        scores[f"TPR_FPR_hull_{rate}"] = hull_at(fpr, tpr, max_fpr)
-        scores[f"TPR_FPR_{rate}"] = np.where(fpr < max_fpr, tpr, 0).max(axis=1)
-    advantage = (tpr - fpr).max(axis=1)
-    scores |= {"MIA": advantage, "accuracy": (1 + advantage) / 2, "AUC": _areas(counts, drawn)}
-    if counts.mixed:  # only then can a point be dropped that the competition would have liked
-        scores |= _competition_tprs(counts, drawn)
-    one_class = np.isnan(fpr[:, -1]) | np.isnan(tpr[:, -1])
-    return {name: np.where(one_class, np.nan, values) for name, values in scores.items()}
+def _on_curves(
+    counts: Counts, drawn: NDArray[np.float32], scores: Sequence[Score], at: NDArray[np.bool_]
+) -> dict[str, FloatArray]:
+    """Scores of the resampled curves with the thresholds `at`, key -> (draws,)."""
+    false, true = counts.false_positives[:, at], counts.true_positives[:, at]
+    found: dict[str, list[FloatArray]] = {score.key: [] for score in scores}
+    chunk = max(1, _CHUNK // false.shape[1])
+    for start in range(0, len(drawn), chunk):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            fpr, tpr = (
+                each.astype(np.float64) / each[:, -1:].astype(np.float64)
+                for each in (drawn[start : start + chunk] @ false, drawn[start : start + chunk] @ true)
+            )
+        for score in scores:
+            found[score.key].append(score.of(fpr, tpr))
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def _areas(counts: Counts, drawn: NDArray[np.float32]) -> FloatArray:
@@ -164,6 +168,10 @@ def _areas(counts: Counts, drawn: NDArray[np.float32]) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         areas: FloatArray = ordered / (weights @ above[:, -1]) / (weights @ counts.false_positives[:, -1])
     return areas
+
+
+_FASTER: Mapping[str, Callable[[Counts, NDArray[np.float32]], FloatArray]] = {"AUC": _areas}
+"""Scores that the counts give sooner than curves with all thresholds do."""
 
 
 def _competition_tprs(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, FloatArray]:
@@ -229,12 +237,12 @@ def intervals(
 def per_model(
     membership: Sequence[ArrayLike] | NDArray[Any], predictions: Sequence[ArrayLike] | NDArray[Any]
 ) -> dict[str, FloatArray]:
-    """The competition's scores of each model alone, by a threshold of its own: key of `mico_score` -> (models,).
+    """`headline_scores` of each model alone, by a threshold of its own: key -> (models,).
 
     Raises:
         ValueError: As `mico_score`, for a model with only members or only non-members too.
     """
-    scores = [mico_score(labels, values) for labels, values in zip(membership, predictions, strict=True)]
+    scores = [headline_scores(labels, values) for labels, values in zip(membership, predictions, strict=True)]
     return {name: np.array([of_model[name] for of_model in scores]) for name in scores[0]}
 
 
@@ -283,7 +291,7 @@ def compare(
     Both are scored on the same resamples, so that what makes a model hard for both cancels.
 
     Returns:
-        The keys of `mico_score`.
+        The keys of `headline_scores`.
 
     Raises:
         ValueError: As `count`.
@@ -291,8 +299,8 @@ def compare(
     counts = [count(membership, predictions) for predictions in (first, second)]
     drawn = draw_models(counts[0].models, draws, rng)
     resampled = [resampled_scores(each, drawn) for each in counts]
-    pooled = np.concatenate([np.asarray(model) for model in membership])
-    scores = [mico_score(pooled, np.concatenate([np.asarray(model) for model in each])) for each in (first, second)]
+    pooled, *values = (np.concatenate([np.asarray(model) for model in each]) for each in (membership, first, second))
+    scores = [headline_scores(pooled, each) for each in values]
     return {
         name: compare_draws(scores[0][name] - scores[1][name], resampled[0][name] - resampled[1][name], level)
         for name in scores[0]

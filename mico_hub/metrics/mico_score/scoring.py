@@ -1,8 +1,7 @@
 """The scores of the Microsoft Membership Inference Competition, exactly as it computed them, with numpy alone.
 
 Source: `score()` in src/mico-competition/scoring/score.py of https://github.com/microsoft/MICO, which calls
-scikit-learn's `roc_curve` and `roc_auc_score`. This file is the one copy of the scores and the one import of
-`mico_score.py` beside it, so it must import nothing but numpy and the standard library.
+scikit-learn's `roc_curve` and `roc_auc_score`. Nothing but numpy is imported: this file is published with the metric.
 
 Membership is 1 for a member and 0 for a non-member; a higher prediction says member. A rate is a fraction, not percent.
 """
@@ -14,8 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-MAX_FPRS = (0.001, 0.01, 0.05, 0.1, 0.15, 0.2)
-"""The false positive rates at which the competition reported the true positive rate; 0.1 ranked."""
+from .scores import BESIDES, COMPETITION, Score
 
 SHOWN = 5
 """Offending values that an error names before it only counts them."""
@@ -89,7 +87,8 @@ def competition_tpr_at_fpr(membership: ArrayLike, predictions: ArrayLike, max_fp
     """
     if not 0 < max_fpr <= 1:
         raise ValueError(f"max_fpr: expected a rate in (0, 1], got {max_fpr}")
-    return _best_below(roc_curve(membership, predictions), max_fpr)
+    fpr, tpr, _ = roc_curve(membership, predictions)
+    return float(tpr[fpr < max_fpr].max())
 
 
 def mico_score(membership: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
@@ -107,14 +106,19 @@ def mico_score(membership: ArrayLike, predictions: ArrayLike) -> dict[str, float
     Raises:
         ValueError: As `roc_curve`. Where scikit-learn's versions return NaN for one class only, this refuses.
     """
-    curve = roc_curve(membership, predictions)
-    fpr, tpr, _ = curve
-    # Each formula is written as the original has it: another order of operations differs in the last bit.
-    return {f"TPR_FPR_{int(1e4 * max_fpr)}": _best_below(curve, max_fpr) for max_fpr in MAX_FPRS} | {
-        "AUC": float(np.trapezoid(tpr, fpr)),
-        "MIA": float(np.max(tpr - fpr)),
-        "accuracy": float(np.max(1 - (fpr + (1 - tpr)) / 2)),
-    }
+    return read_off(roc_curve(membership, predictions), COMPETITION)
+
+
+def headline_scores(membership: ArrayLike, predictions: ArrayLike) -> dict[str, float]:
+    """`mico_score` and the scores of the whole curve that stand beside it; arguments and errors as of `mico_score`."""
+    beside = read_off(full_roc_curve(membership, predictions), BESIDES) if BESIDES else {}
+    return mico_score(membership, predictions) | beside
+
+
+def read_off(curve: RocCurve, scores: Iterable[Score]) -> dict[str, float]:
+    """Scores of one curve: key -> value."""
+    fpr, tpr = curve.fpr[None], curve.tpr[None]
+    return {score.key: float(score.of(fpr, tpr)[0]) for score in scores}
 
 
 def validate_predictions(
@@ -213,7 +217,3 @@ def _rates(
         np.append(0, true_positives) / true_positives[-1],
         np.append(np.inf, thresholds),
     )
-
-
-def _best_below(curve: RocCurve, max_fpr: float) -> float:
-    return float(np.max(curve.tpr[curve.fpr < max_fpr]))
