@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint install benchmark
+.PHONY: demo test lint install benchmark docs
 
 demo: .venv/installed
 	$(BIN)/python upload_scripts/demo.py $(if $(RESUME),--resume)
@@ -12,7 +12,10 @@ test: lint
 	$(BIN)/python -m pytest -n 2
 
 benchmark: .venv/installed
-	$(BIN)/python benchmarks/attacks.py
+	$(BIN)/python benchmarks/attacks.py $(if $(ATTACK),--attack $(ATTACK))
+
+docs: .venv/installed
+	$(BIN)/python -m cards.docs
 
 lint: .venv/installed
 	$(BIN)/ruff check .

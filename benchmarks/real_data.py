@@ -212,7 +212,7 @@ def attacked(suite: Suite, rows: list[Row], data: BaseDataset, source: Path) -> 
     results, few = [], dict[str, list[str]]()
     for attack in tqdm(LADDER, desc="attacks", leave=False):
         predictions = to_predictions(prepared.scores(attack))
-        few.setdefault(prepared.few(attack), []).append(attack.name)
+        few.setdefault(prepared.too_few(attack), []).append(attack.name)
         results.append(
             Result(
                 suite=suite,

@@ -222,7 +222,7 @@ def _attack(options: argparse.Namespace) -> None:
         prepared = prepare(chosen, targets, shadows, options.source)
         for attack in tqdm(chosen, desc="attacks", disable=len(chosen) == 1, leave=False):
             predictions = to_predictions(prepared.scores(attack))
-            few.setdefault(prepared.few(attack), []).append(attack.name)
+            few.setdefault(prepared.too_few(attack), []).append(attack.name)
             by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
             if options.out is not None:
                 out = options.out if len(chosen) == 1 else options.out / attack.name

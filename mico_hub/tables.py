@@ -42,13 +42,13 @@ ATTACK_COLUMNS = ("attack", "title", "sees", "shadow models", "needs besides", "
 
 def attack_row(attack: "Attack") -> tuple[str, ...]:
     """The cells of an attack's row, under `ATTACK_COLUMNS`."""
-    needs = ["population"] if attack.population else []
+    needs: list[str] = [need for need in attack.needs if not need.endswith("shadows")]
     needs += ["revealed training records"] if attack.trains else []
     return (
         attack.name,
         attack.title,
         "white-box" if attack.white_box else "black-box",
-        "its own" if attack.trains else "published" if attack.shadows else "none",
+        "its own" if attack.trains else "published" if attack.uses_shadows else "none",
         ", ".join(needs) or "-",
         ", ".join(attack.signals),
         attack.reference.split(",")[0],  # who and when, without the title

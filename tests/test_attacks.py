@@ -1,15 +1,18 @@
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import ArrayLike
 from safetensors.numpy import load_file
+from scipy.special import log_softmax
 from scipy.stats import norm, rankdata
 from sklearn.metrics import roc_auc_score
 
@@ -19,15 +22,17 @@ from mico_hub.attacks import (
     ATTACKS,
     LADDER,
     AttackError,
+    attack_scores,
     calibrated,
     classifier,
-    distinguisher,
+    find,
     lira,
+    own_shadows,
     prepare,
     rmia,
     to_predictions,
 )
-from mico_hub.attacks.base import Points, Population, Seen, TooFewShadowsError
+from mico_hub.attacks.base import Evidence, Population, TooFewShadowsError, Values
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.repository import public_rows
 from mico_hub.scoring import mico_score
@@ -39,15 +44,15 @@ def points(
     outside: ArrayLike,
     signal: str = "margin",
     population: Population | None = None,
-) -> Points:
+) -> Evidence:
     """One record a column; `inside` and `outside` hold the shadow models' values."""
     given_in, given_out = (np.array(values, dtype=float) for values in (inside, outside))
     member = np.concatenate([np.ones(given_in.shape, dtype=bool), np.zeros(given_out.shape, dtype=bool)])
-    seen = Seen(np.array(target, dtype=float), np.concatenate([given_in, given_out]))
-    return Points({signal: seen}, member)
+    seen = Values(np.array(target, dtype=float), np.concatenate([given_in, given_out]))
+    return Evidence({signal: seen}, member)
 
 
-def drawn(seed: int = 0, models: int = 20, records: int = 50, few: bool = True) -> Points:
+def drawn(seed: int = 0, models: int = 20, records: int = 50, few: bool = True) -> Evidence:
     """Random signals, lower losses for members; with `few`, records that all, no, one, all but one model has."""
     rng = np.random.default_rng(seed)
     member = rng.random((models, records)) < 0.6
@@ -57,15 +62,15 @@ def drawn(seed: int = 0, models: int = 20, records: int = 50, few: bool = True) 
     p = 1 / (1 + np.exp(-rng.normal(size=(models, records)) - member))
     target = 1 / (1 + np.exp(-rng.normal(size=records)))
     values = {
-        "loss": Seen(-np.log(target), -np.log(p)),
-        "margin": Seen(np.log(target / (1 - target)), np.log(p / (1 - p))),
-        "modified_entropy": Seen(-np.log(target) * (1 - target), -np.log(p) * (1 - p)),
-        "gradient_norm": Seen(1 - target, 1 - p),
+        "loss": Values(-np.log(target), -np.log(p)),
+        "margin": Values(np.log(target / (1 - target)), np.log(p / (1 - p))),
+        "modified_entropy": Values(-np.log(target) * (1 - target), -np.log(p) * (1 - p)),
+        "gradient_norm": Values(1 - target, 1 - p),
     }
     of_population = rng.random((models, 30)) < 0.6
     z = 1 / (1 + np.exp(-rng.normal(size=(models, 30)) - of_population))
     z_target = 1 / (1 + np.exp(-rng.normal(size=30)))
-    return Points(values, member, Population({"loss": Seen(-np.log(z_target), -np.log(z))}, of_population))
+    return Evidence(values, member, Population({"loss": Values(-np.log(z_target), -np.log(z))}, of_population))
 
 
 def test_lira_meets_the_numbers_of_a_worked_example() -> None:
@@ -84,7 +89,7 @@ def test_a_fixed_variance_is_pooled_within_records() -> None:
     assert lira.fixed_variance(given_points) == pytest.approx(sides[0] - sides[1])
 
 
-def sides(given: Points, signal: str, column: int) -> tuple[np.ndarray, np.ndarray]:
+def sides(given: Evidence, signal: str, column: int) -> tuple[np.ndarray, np.ndarray]:
     values, member = given.signals[signal].shadows[:, column], given.member[:, column]
     return values[member], values[~member]
 
@@ -143,9 +148,9 @@ def test_effects_that_vary_no_more_than_chance_lets_them_are_all_the_mean_one() 
 
 def test_effects_need_a_record_with_models_on_both_sides() -> None:
     member = np.array([[True, False]] * 3)
-    seen = Seen(np.zeros(2), np.arange(6.0).reshape(3, 2))
+    seen = Values(np.zeros(2), np.arange(6.0).reshape(3, 2))
     with pytest.raises(TooFewShadowsError, match="got none"):
-        lira.shrunken(Points({"margin": seen}, member))
+        lira.shrunken(Evidence({"margin": seen}, member))
 
 
 def test_records_with_few_models_on_a_side_are_completed() -> None:
@@ -221,7 +226,7 @@ def test_rmia_is_the_naive_one_on_random_data(online: bool) -> None:
     given_points = drawn()
     assert given_points.population is not None
 
-    def ratios(seen: Seen, member: np.ndarray) -> list[float]:
+    def ratios(seen: Values, member: np.ndarray) -> list[float]:
         found = []
         for column, loss_of_target in enumerate(seen.target):
             p, inside = np.exp(-seen.shadows[:, column]), member[:, column]
@@ -266,7 +271,7 @@ def test_thresholds_use_the_target_alone() -> None:
     given_points = drawn()
     for name, signal in (("loss", "loss"), ("entropy", "modified_entropy"), ("gradient_norm", "gradient_norm")):
         assert ATTACKS[name].score(given_points) == pytest.approx(-given_points.signals[signal].target)
-        assert not ATTACKS[name].shadows
+        assert not ATTACKS[name].uses_shadows
     assert [name for name, attack in ATTACKS.items() if attack.white_box] == ["gradient_norm"]
 
 
@@ -277,18 +282,18 @@ def test_every_attack_scores_records_that_few_models_have_or_lack(name: str) -> 
     scores = attack.score(drawn())
     assert scores.shape == (50,)
     assert np.isfinite(scores).all()
-    assert bool(attack.few) == attack.shadows
+    assert bool(attack.with_few_shadows) == attack.uses_shadows
     assert attack.name == name
     assert set(attack.signals) <= set(signals.SIGNALS)
 
 
-@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.shadows])
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.uses_shadows])
 def test_without_shadow_models_an_attack_says_so(name: str) -> None:
     none = np.empty((0, 3))
-    seen = {signal: Seen(np.ones(3), none) for signal in ATTACKS[name].signals}
+    seen = {signal: Values(np.ones(3), none) for signal in ATTACKS[name].signals}
     of_population = Population(seen, none.astype(bool))
     with pytest.raises(TooFewShadowsError, match="expected"):
-        ATTACKS[name].score(Points(seen, none.astype(bool), of_population))
+        ATTACKS[name].score(Evidence(seen, none.astype(bool), of_population))
 
 
 @given(st.lists(arrays(float, st.integers(1, 8), elements=st.floats(-1e300, 1e300)), min_size=1, max_size=4))
@@ -327,20 +332,20 @@ def test_models_of_the_targets_own_tell_more_than_published_ones(
 ) -> None:
     """They differ from the target in nothing but the challenge. They are kept: the second call trains none."""
     monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path))
-    monkeypatch.setattr(distinguisher, "SHADOWS", 12)
+    monkeypatch.setattr(own_shadows, "SHADOWS", 12)
     rows = public_rows(SuiteFolder(trained / "digits_inf"))["train"]
     membership = np.concatenate([row["membership"] for row in rows])
     own = mico_hub.attack("distinguisher", [row | {"membership": None} for row in rows], [], str(published))
     published_ones = mico_hub.attack("lira", rows, None, str(published))
     auc = [roc_auc_score(membership, np.concatenate(each)) for each in (own, published_ones)]
     assert auc[0] > max(auc[1], 0.6)  # 0.7 and 0.55
-    files = list((tmp_path / "distinguisher").iterdir())
+    files = list((tmp_path / "own_shadows").iterdir())
     assert len(files) == 4
     kept = load_file(files[0])
-    assert kept["margins"].shape == kept["member"].shape == (12, 200)
+    assert kept["margin"].shape == kept["member"].shape == (12, 200)
     assert (kept["member"].sum(axis=1) == 100).all()
     assert len({row.tobytes() for row in kept["member"]}) == 12
-    monkeypatch.setattr(distinguisher, "_job", None)
+    monkeypatch.setattr(own_shadows, "_job", None)
     again = mico_hub.attack("distinguisher", rows, [], str(published))
     assert all((a == b).all() for a, b in zip(own, again, strict=True))
 
@@ -372,7 +377,7 @@ def test_what_is_done_with_few_models_is_counted_and_said_once(
     rows = public_rows(SuiteFolder(trained / "digits_inf"))["train"]
     mico_hub.attack("lira", rows, None, str(published))
     said = [line for line in caplog.messages if line.startswith("lira:")]
-    assert said == ["lira: 800 of 800 records have fewer than 2 IN or OUT models: " + ATTACKS["lira"].few]
+    assert said == ["lira: 800 of 800 records have fewer than 2 IN or OUT models: " + ATTACKS["lira"].with_few_shadows]
 
 
 def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, published: Path) -> None:
@@ -385,8 +390,70 @@ def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, publ
         assert all((a == b).all() for a, b in zip(together, alone, strict=True)), attack.name
 
 
+def test_a_function_and_an_object_are_attacks(published: Path) -> None:
+    """With all evidence; the target's loss is made again, from its logits and from the model."""
+    suite = mico_hub.open_suite("digits_hi", published)
+    given = list[Evidence]()
+
+    def by_logits(evidence: Evidence) -> Any:
+        given.append(evidence)
+        assert evidence.logits is not None
+        assert evidence.labels is not None
+        log_p: np.ndarray = log_softmax(evidence.logits.astype(float), axis=1)
+        return log_p[np.arange(200), evidence.labels]
+
+    def by_shadows(evidence: Evidence) -> np.ndarray:
+        return evidence.signals["margin"].target - evidence.signals["margin"].shadows.mean(axis=0)
+
+    class WhiteBox:
+        """Reads no signal."""
+
+        name, title, signals = "mine", "my attack", ()
+        needs = ("model", "records")
+
+        def score(self, evidence: Evidence) -> Any:
+            assert evidence.model is not None
+            assert isinstance(evidence.inputs, torch.Tensor)
+            assert evidence.labels is not None
+            outputs = evidence.model(evidence.inputs).log_softmax(dim=1)
+            return outputs[range(200), evidence.labels].detach().double().numpy()
+
+    by_logits.needs, by_logits.signals = ["logits", "records"], ["loss"]  # type: ignore[attr-defined]
+    source, expected = str(published), attack_scores("loss", suite.dev, suite, source=str(published))
+    for own in (by_logits, WhiteBox()):
+        for found, losses in zip(attack_scores(own, suite.dev, source=source), expected, strict=True):
+            assert found == pytest.approx(losses, abs=1e-5)
+    assert (find(WhiteBox()).name, find(WhiteBox()).title, find(WhiteBox()).white_box) == ("mine", "my attack", True)
+    assert find(by_shadows).needs == ("shadows",)
+    assert np.concatenate(mico_hub.attack(by_shadows, suite)).shape == (4 * 200,)
+    evidence = given[0]
+    assert evidence.row is not None
+    assert evidence.row["membership"] is None
+    assert evidence.records is not None
+    assert evidence.records.tolist() == list(suite.dev[0]["challenge"])
+    assert (evidence.model, evidence.population, evidence.member.shape) == (None, None, (0, 200))
+    for wrong in (7, None, object()):
+        with pytest.raises(AttackError, match="is not an attack: expected a function score"):
+            mico_hub.attack(wrong, suite)  # type: ignore[arg-type]
+    by_logits.needs = ["logit"]  # type: ignore[attr-defined]
+    with pytest.raises(AttackError, match=r"by_logits is not an attack: expected needs to be .* logits, model, got"):
+        mico_hub.attack(by_logits, suite)
+
+
+def test_the_truth_of_a_target_is_no_evidence(published: Path) -> None:
+    """Whoever attacks train, whose membership is public, does not hand it to the attack."""
+    rows = []
+
+    def score(evidence: Evidence) -> np.ndarray:
+        rows.append(evidence.row)
+        return evidence.signals["margin"].target
+
+    mico_hub.attack(score, mico_hub.open_suite("digits_inf", published))
+    assert [row and row["membership"] for row in rows] == [None] * 4
+
+
 def test_an_unknown_attack_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"unknown attack 'lire'\. Did you mean 'lira'\? There are: loss, entropy"):
+    with pytest.raises(ValueError, match=r"unknown attack 'lire'\. Did you mean 'lira'\? There are: entropy, grad"):
         mico_hub.attack("lire", [])
 
 

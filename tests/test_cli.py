@@ -237,8 +237,8 @@ def test_all_attacks_are_a_ladder(work: Path, capsys: pytest.CaptureFixture[str]
 OWN = """
 SIGNALS = ("loss", "margin")
 
-def score(points):
-    margin = points.signals["margin"]
+def score(evidence):
+    margin = evidence.signals["margin"]
     return margin.target - margin.shadows.mean(axis=0)
 """
 
@@ -248,7 +248,7 @@ def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: py
     code, out, err = run(capsys, "attack", "digits_inf", "--attack", "mine.py", "--out", "mine")
     assert code == 0, err
     assert "TPR at FPR < 0.1" in out
-    assert "mine: 800 of 800 records have fewer than 2 IN or OUT models: whatever the file does" in out
+    assert "mine: 800 of 800 records have fewer than 2 IN or OUT models: left to its author" in out
     code, scored, _ = run(capsys, "score", "mine", "--suite", "digits_inf")
     assert code == 0
     assert scored.splitlines()[0] in out
@@ -262,17 +262,17 @@ def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: py
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("def score(points)", "mine.py cannot be run: SyntaxError"),
+        ("def score(evidence)", "mine.py cannot be run: SyntaxError"),
         ("import nothing_of_that_name", "mine.py cannot be run: ModuleNotFoundError"),
-        ("SIGNALS = ('los',)", "expected a function score(points); expected SIGNALS to be a tuple of some of loss"),
-        ("SIGNALS = 'loss'\ndef score(points): pass", "expected SIGNALS to be a tuple of some of"),
-        ("def score(points): return [1.0]", "expected score(points) to give 200 finite numbers, got shape (1,)"),
-        ("def score(points): return points.signals['margin'].target * float('nan')", "200 of them not finite"),
+        ("SIGNALS = ('los',)", "expected signals to be a tuple of some of loss"),
+        ("SIGNALS = 'loss'\ndef score(evidence): pass", "expected signals to be a tuple of some of"),
+        ("def score(evidence): return [1.0]", "expected score(evidence) to give 200 finite numbers, got shape (1,)"),
+        ("def score(evidence): return evidence.signals['margin'].target * float('nan')", "200 of them not finite"),
         (
-            "def score(points):\n    return points.signals['loss'].target",
-            "mine.py, line 2: score(points) failed: KeyError: 'loss' (it is given margin of SIGNALS, and 3 shadow mod",
+            "def score(evidence):\n    return evidence.signals['loss'].target",
+            "mine.py, line 2: score(evidence) failed: KeyError: 'loss' (it is given the signals margin, 3 shadow model",
         ),
-        ("def score(points): pass", "to give 200 finite numbers, got None; does it return them? (3 shadow models)"),
+        ("def score(evidence): pass", "to give 200 finite numbers, got None; does it return them? (3 shadow models)"),
     ],
 )
 def test_what_is_wrong_with_an_attack_of_ones_own_is_said(
@@ -287,7 +287,7 @@ def test_what_is_wrong_with_an_attack_of_ones_own_is_said(
 def test_an_attack_that_there_is_not_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "lire")
     assert code == 2
-    assert "unknown attack 'lire'. Did you mean 'lira'? There are: loss, entropy," in err
+    assert "unknown attack 'lire'. Did you mean 'lira'? There are: entropy, gradient_norm, loss," in err
     assert err.endswith("distinguisher, or a file NAME.py, or all\n")
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "none.py")
     assert code == 2

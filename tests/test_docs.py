@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from mico_hub import cli, tables
-from mico_hub.suites import SUITES
+from cards.docs import TABLES, between
+from mico_hub import cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,9 +42,11 @@ def test_the_first_lines_run_and_print_what_the_readme_says(tmp_path: Path, monk
     assert seen != said  # the same figures again would mean that the keys were not fresh
 
 
-def test_the_table_of_suites_is_generated() -> None:
-    table = tables.markdown(tables.SUITE_COLUMNS, map(tables.suite_row, SUITES.values()))
-    assert f"`mico-hub suites --markdown` -->\n{table}\n<!-- end of suites -->" in README
+@pytest.mark.parametrize(("file", "marker"), TABLES)
+def test_tables_are_what_the_code_makes(file: str, marker: str) -> None:
+    found = between(marker).search((ROOT / file).read_text(encoding="utf-8"))
+    assert found
+    assert found[2] == TABLES[file, marker](), f"{file}: `make docs` writes the table of {marker} again"
 
 
 def test_every_command_is_in_the_readme() -> None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 from synthetic import base_dataset, small, tiny_roberta
 
-from mico_hub.attacks import distinguisher
+from mico_hub.attacks import own_shadows
 from mico_hub.data import load_base
 from mico_hub.data.records import subset
 from mico_hub.models import initialise
@@ -215,7 +215,7 @@ def test_no_cache_serves_what_would_be_made_otherwise_now(what: str, monkeypatch
 
     def places() -> list[Path]:
         manifest = Manifest(table["digits_hi"], 1.0, "0" * 64, True, "", {})
-        return [embedded.folder_of("digits_hi"), distinguisher._kept(row, manifest), theirs._root("cifar10_hi")]
+        return [embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest), theirs._root("cifar10_hi")]
 
     before = places()
     assert places() == before
@@ -224,7 +224,7 @@ def test_no_cache_serves_what_would_be_made_otherwise_now(what: str, monkeypatch
         for module in (embedded, release):
             monkeypatch.setattr(module, "SUITES", table)
     elif what == "format":
-        for module in (embedded, distinguisher, files):
+        for module in (embedded, own_shadows, files):
             monkeypatch.setattr(module, "FORMAT", 2)
     else:
         monkeypatch.setattr(engine, what.upper(), 2)

@@ -1,7 +1,8 @@
 """How well the target does on a record, less how well other models do on it.
 
-Some records are easy for every model, whether it has seen them or not. With s what the target says of a record (minus
-its loss, or the probability of its label), and mu and sd over shadow models that were trained on it (IN) or not (OUT):
+Some records are easy for every model, whether it was trained on them or not. With s the target's value on a record
+(minus its loss, or the probability of its label), and mu and sd over shadow models that were trained on it (IN) or not
+(OUT):
 
     difficulty      s - mu_out                      Watson et al. 2022
     reference       the same of the probability     Fleshman, second on SST-2 in MICO
@@ -18,14 +19,14 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, TooFewShadowsError, mean_over, out_means
+from mico_hub.attacks.base import FEWEST, Attack, Evidence, FloatArray, Mask, TooFewShadowsError, mean_over, out_means
 
-Formula = Callable[[FloatArray, FloatArray, Chosen], FloatArray]
+Formula = Callable[[FloatArray, FloatArray, Mask], FloatArray]
 
 WINNER = "tianjian10 2023, winner of MICO"
 
 
-def difficulty(target: FloatArray, shadows: FloatArray, member: Chosen) -> FloatArray:
+def difficulty(target: FloatArray, shadows: FloatArray, member: Mask) -> FloatArray:
     """The target less mu_out, (P,); a record without OUT models takes the mean of all of its models.
 
     Args:
@@ -36,18 +37,18 @@ def difficulty(target: FloatArray, shadows: FloatArray, member: Chosen) -> Float
     return target - out_means(shadows, member)
 
 
-def midpoint(target: FloatArray, shadows: FloatArray, member: Chosen) -> FloatArray:
+def midpoint(target: FloatArray, shadows: FloatArray, member: Mask) -> FloatArray:
     """The target less (mu_in + mu_out) / 2, (P,); arguments as of `difficulty`."""
     inside, outside = _sides(shadows, member)
     return target - (inside + outside) / 2
 
 
-def inside(target: FloatArray, shadows: FloatArray, member: Chosen) -> FloatArray:
+def inside(target: FloatArray, shadows: FloatArray, member: Mask) -> FloatArray:
     """The target less mu_in, (P,); arguments as of `difficulty`."""
     return target - _sides(shadows, member)[0]
 
 
-def standardised(target: FloatArray, shadows: FloatArray, member: Chosen) -> FloatArray:
+def standardised(target: FloatArray, shadows: FloatArray, member: Mask) -> FloatArray:
     """The target less mu_all, over sd_all, (P,); where OUT is replaced by IN, IN counts twice.
 
     Raises:
@@ -65,7 +66,7 @@ def standardised(target: FloatArray, shadows: FloatArray, member: Chosen) -> Flo
     return scores
 
 
-def _weights(member: Chosen) -> npt.NDArray[np.int64]:
+def _weights(member: Mask) -> npt.NDArray[np.int64]:
     """How often each value counts, (S, P).
 
     IN and OUT once; IN twice and OUT never, where there is at most one OUT model; OUT twice where there is no IN model.
@@ -80,7 +81,7 @@ def _weights(member: Chosen) -> npt.NDArray[np.int64]:
     return times
 
 
-def _sides(shadows: FloatArray, member: Chosen) -> tuple[FloatArray, FloatArray]:
+def _sides(shadows: FloatArray, member: Mask) -> tuple[FloatArray, FloatArray]:
     """(P,) means of IN and of OUT, each of which takes the place of the other where that is too few."""
     if not len(member):
         raise TooFewShadowsError("expected shadow models, got none")
@@ -91,47 +92,30 @@ def _sides(shadows: FloatArray, member: Chosen) -> tuple[FloatArray, FloatArray]
 
 
 def _attack(name: str, title: str, reference: str, formula: Formula, probability: bool, few: str) -> Attack:
-    def score(points: Points) -> FloatArray:
-        seen = points.signals["loss"]
+    def score(evidence: Evidence) -> FloatArray:
+        loss = evidence.signals["loss"]
         if probability:
-            return formula(np.exp(-seen.target), np.exp(-seen.shadows), points.member)
-        return formula(-seen.target, -seen.shadows, points.member)
+            return formula(np.exp(-loss.target), np.exp(-loss.shadows), evidence.member)
+        return formula(-loss.target, -loss.shadows, evidence.member)
 
-    return Attack(name, title, reference, ("loss",), score, shadows=True, few=few)
+    return Attack(name, score, title, reference, signals=("loss",), with_few_shadows=few)
 
 
 _NO_OUT = "without OUT models the mean of all models"
 _FEW_OUT = "with at most one OUT model, IN stands for OUT; without IN, OUT for IN"
+_WATSON = "Watson et al. 2022, On the Importance of Difficulty Calibration"
+_FLESHMAN = "Fleshman 2023, second of MICO's SST-2 track"
 
-DIFFICULTY = _attack(
-    "difficulty",
-    "calibrated loss",
-    "Watson et al. 2022, On the Importance of Difficulty Calibration",
-    difficulty,
-    probability=False,
-    few=_NO_OUT,
-)
-REFERENCE = _attack(
-    "reference",
-    "target less reference",
-    "Fleshman 2023, second of MICO's SST-2 track",
-    difficulty,
-    probability=True,
-    few=_NO_OUT,
-)
-WINNERS = tuple(
-    _attack(
-        f"{name}_{of}",
-        f"{title}, {of}",
-        WINNER,
-        formula,
-        probability=of == "probability",
-        few=_FEW_OUT,
-    )
-    for name, title, formula in (
-        ("midpoint", "less midpoint of IN and OUT", midpoint),
-        ("in", "less IN", inside),
-        ("standardised", "standardised", standardised),
-    )
-    for of in ("loss", "probability")
+ATTACKS = (
+    _attack("difficulty", "calibrated loss", _WATSON, difficulty, probability=False, few=_NO_OUT),
+    _attack("reference", "target less reference", _FLESHMAN, difficulty, probability=True, few=_NO_OUT),
+    *(
+        _attack(f"{name}_{of}", f"{title}, {of}", WINNER, formula, probability=of == "probability", few=_FEW_OUT)
+        for name, title, formula in (
+            ("midpoint", "less midpoint of IN and OUT", midpoint),
+            ("in", "less IN", inside),
+            ("standardised", "standardised", standardised),
+        )
+        for of in ("loss", "probability")
+    ),
 )

@@ -1,152 +1,21 @@
 """LiRA with shadow models of the target's own: all of its training records are known, but for the challenge.
 
-This is what the threat model of differential privacy grants, and `ddp` suites reveal it. For each target, models are
-trained by its suite's recipe, with the same noise and keys of their own, on the revealed training records and half of
-the challenge, drawn anew for each: so every challenge record is IN for some and OUT for others, and nothing else
-differs between them and the target. Their margins are compared with the target's as LiRA does, with shrunken effects,
-for they are few.
+Their margins are compared with the target's as LiRA does, with shrunken effects, for they are few.
 
 Source: Ye et al. 2022, Enhanced Membership Inference Attacks against Machine Learning Models, attack L (leave one out),
 here for all 2m records of a challenge at once.
 """
 
-import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from safetensors.numpy import load_file, save
-from tqdm import tqdm
-
 from mico_hub.attacks import lira
-from mico_hub.attacks.base import Attack, AttackError, Chosen, FloatArray
-from mico_hub.cache import atomic_write, cache_dir
-from mico_hub.release.format import FORMAT
-from mico_hub.release.rows import Row, name_of
-from mico_hub.splits import Split, random_order, stored_split
-from mico_hub.training import engine
+from mico_hub.attacks.base import Attack
 
-if TYPE_CHECKING:
-    from mico_hub.data import BaseDataset
-    from mico_hub.models import Start
-    from mico_hub.release.manifest import Manifest
-    from mico_hub.training.job import TrainingJob
-
-SHADOWS = 32
-"""Models that are trained for each target."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class OwnShadows:
-    """Models that were trained for one target, on its challenge records."""
-
-    margins: FloatArray  # (S, 2m)
-    member: Chosen  # (S, 2m)
-
-
-def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset") -> list[OwnShadows]:
-    """Trains `SHADOWS` models for each target, by as many processes as there are cores; what is done is kept.
-
-    Args:
-        rows: Rows of the targets; their `training` is revealed, and `membership` is not looked at.
-        manifest: Of their suite.
-        data: Its base dataset.
-
-    Raises:
-        AttackError: A row does not reveal its training records.
-        OSError: The weights that training starts from cannot be had.
-        WorkerError: A worker failed.
-    """
-    from mico_hub.models import load_start
-    from mico_hub.workers import Common, on_this_machine
-
-    if hidden := [row for row in rows if row["training"] is None]:
-        raise AttackError(
-            f"expected targets whose other training records are revealed, as in `ddp` suites and in train, got "
-            f"{len(hidden)} whose are hidden"
-        )
-    paths = [_kept(row, manifest) for row in rows]
-    missing = [number for number, path in enumerate(paths) if not path.exists()]
-    start = load_start(manifest.suite.model) if missing else None
-    memberships: dict[int, Chosen] = {}
-    workers = on_this_machine()
-
-    def jobs() -> "Iterator[TrainingJob]":
-        for number in missing:
-            splits = list(_splits(rows[number], len(data)))
-            memberships[number] = np.array([split.membership == 1 for split in splits])
-            yield _job(number, splits, manifest, data, start)
-
-    steps = manifest.suite.steps * SHADOWS
-    bar = tqdm(
-        desc="models of the targets' own",
-        total=steps * len(rows),
-        initial=steps * (len(rows) - len(missing)),
-        unit=" steps",
-        unit_scale=True,
-    )
-    with (
-        bar,
-        closing(workers.run(jobs(), Common(data, start), bar.update)) as results,
-    ):
-        for finished in results:
-            if len(finished) < SHADOWS:
-                continue  # its job failed, and is begun anew the next time
-            number = finished[0].model_id // SHADOWS
-            margins = _margins([model.weights for model in finished], rows[number], data)
-            atomic_write(paths[number], save({"margins": margins, "member": memberships.pop(number)}))
-    return [OwnShadows(kept["margins"].astype(np.float64), kept["member"]) for kept in map(load_file, paths)]
-
-
-def _kept(row: Row, manifest: "Manifest") -> Path:
-    """Where the results for a target are kept: by the target, recipe, format and engines, and how many they are."""
-    engines = f"{FORMAT} {engine.TRAINING} {engine.SIGNALS}"
-    of = f"{engines} {row['sha256']} {name_of(row)} {manifest.suite} {manifest.noise_multiplier} {SHADOWS}"
-    records = b"".join(np.asarray(row[name], dtype=np.int64).tobytes() for name in ("challenge", "training"))
-    key = hashlib.sha256(of.encode() + records).hexdigest()[:32]
-    return cache_dir() / "distinguisher" / f"{key}.safetensors"
-
-
-def _splits(row: Row, num_records: int) -> Iterator[Split]:
-    """The target's records, with half of its challenge as members: another half each time."""
-    challenge = np.asarray(row["challenge"])
-    for _ in range(SHADOWS):
-        membership = (random_order(len(challenge)) < len(challenge) // 2).astype(np.int8)
-        yield stored_split(num_records, challenge, membership, np.asarray(row["training"]))
-
-
-def _job(
-    number: int, splits: Sequence[Split], manifest: "Manifest", data: "BaseDataset", start: "Start | None"
-) -> "TrainingJob":
-    from mico_hub.randomness import Keys
-    from mico_hub.training.job import TrainingJob
-    from mico_hub.training.sgd import Assignment, Runtime
-
-    given = [Assignment(manifest.suite, split, Keys.draw(), manifest.noise_multiplier) for split in splits]
-    ids = tuple(range(number * SHADOWS, (number + 1) * SHADOWS))
-    digest = None if start is None else start.digest
-    return TrainingJob(ids, tuple(given), Runtime(), engine.installed(), data.digest, digest)
-
-
-def _margins(weights: Sequence[bytes], row: Row, data: "BaseDataset") -> Any:
-    from mico_hub.data.records import subset
-    from mico_hub.release import checkpoints as checkpoint
-    from mico_hub.signals.values import values_of
-
-    held = subset(data, np.asarray(row["challenge"], dtype=np.int64), "cpu")
-    return values_of([checkpoint.deserialise(each) for each in weights], held, ["margin"], "cpu")["margin"]
-
-
-ATTACK = Attack(
-    name="distinguisher",
-    title="LiRA, models of the target's own",
-    reference="Ye et al. 2022, Enhanced Membership Inference Attacks against Machine Learning Models",
-    signals=("margin",),
-    score=lira.shrunken,
-    shadows=True,
-    trains=True,
-    few=lira.SHRUNKEN.few,
+ATTACKS = (
+    Attack(
+        "distinguisher",
+        lira.shrunken,
+        title="LiRA, models of the target's own",
+        reference="Ye et al. 2022, Enhanced Membership Inference Attacks against Machine Learning Models",
+        needs=("own_shadows",),
+        with_few_shadows=lira.SHRUNKEN.with_few_shadows,
+    ),
 )

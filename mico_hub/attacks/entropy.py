@@ -1,17 +1,20 @@
 """Modified entropy threshold: as the loss, but it looks at the other classes, too. Needs nothing but the target."""
 
-from mico_hub.attacks.base import Attack, FloatArray, Points
+from mico_hub.attacks.base import Attack, Evidence, FloatArray
 
 
-def score(points: Points) -> FloatArray:
+def score(evidence: Evidence) -> FloatArray:
     """Minus the modified entropy, one threshold for all records."""
-    return -points.signals["modified_entropy"].target
+    return -evidence.signals["modified_entropy"].target
 
 
-ATTACK = Attack(
-    name="entropy",
-    title="modified entropy",
-    reference="Song and Mittal 2021, Systematic Evaluation of Privacy Risks of Machine Learning Models",
-    signals=("modified_entropy",),
-    score=score,
+ATTACKS = (
+    Attack(
+        "entropy",
+        score,
+        title="modified entropy",
+        reference="Song and Mittal 2021, Systematic Evaluation of Privacy Risks of Machine Learning Models",
+        signals=("modified_entropy",),
+        needs=(),
+    ),
 )

@@ -19,48 +19,48 @@ the records of the target's challenge, and where it has none at all on that side
 import numpy as np
 import numpy.typing as npt
 
-from mico_hub.attacks.base import FEWEST, Attack, Chosen, FloatArray, Points, TooFewShadowsError
+from mico_hub.attacks.base import FEWEST, Attack, Evidence, FloatArray, Mask, TooFewShadowsError
 
 
-def online(points: Points) -> FloatArray:
+def online(evidence: Evidence) -> FloatArray:
     """The log-likelihood ratio, (P,). Source: Carlini et al. 2022, algorithm 1.
 
     Raises:
         TooFewShadowsError: Over all points together there are fewer than two IN or fewer than two OUT values more than
             records.
     """
-    phi = points.signals["margin"]
-    return _log_normal(phi.target, *normal(phi.shadows, points.member)) - _log_normal(
-        phi.target, *normal(phi.shadows, ~points.member)
+    phi = evidence.signals["margin"]
+    return _log_normal(phi.target, *normal(phi.shadows, evidence.member)) - _log_normal(
+        phi.target, *normal(phi.shadows, ~evidence.member)
     )
 
 
-def offline(points: Points) -> FloatArray:
+def offline(evidence: Evidence) -> FloatArray:
     """How many deviations the margin is above that of OUT models, (P,). Source: Carlini et al. 2022, section VI-B.
 
     Raises:
         TooFewShadowsError: As `online`, of OUT.
     """
-    phi = points.signals["margin"]
-    means, variances = normal(phi.shadows, ~points.member)
+    phi = evidence.signals["margin"]
+    means, variances = normal(phi.shadows, ~evidence.member)
     above: FloatArray = (phi.target - means) / np.sqrt(variances)
     return above
 
 
-def fixed_variance(points: Points) -> FloatArray:
+def fixed_variance(evidence: Evidence) -> FloatArray:
     """As `online` with one variance a side, (P,). Source: Carlini et al. 2022, section VI-C.
 
     Raises:
         TooFewShadowsError: As `online`.
     """
-    phi = points.signals["margin"]
+    phi = evidence.signals["margin"]
     (_, mu_in, _, s_in), (_, mu_out, _, s_out) = (
-        _within(phi.shadows, side) for side in (points.member, ~points.member)
+        _within(phi.shadows, side) for side in (evidence.member, ~evidence.member)
     )
     return _log_normal(phi.target, mu_in, s_in) - _log_normal(phi.target, mu_out, s_out)
 
 
-def shrunken(points: Points) -> FloatArray:
+def shrunken(evidence: Evidence) -> FloatArray:
     """As `fixed_variance` with shrunken effects, (P,).
 
     Of a record with n_in IN and n_out OUT models, the effect d = mu_in - mu_out is off by v = s_in^2 / n_in +
@@ -72,9 +72,9 @@ def shrunken(points: Points) -> FloatArray:
     Raises:
         TooFewShadowsError: As `online`; or no record has IN and OUT models.
     """
-    phi = points.signals["margin"]
+    phi = evidence.signals["margin"]
     (n_in, mu_in, _, s_in), (n_out, mu_out, _, s_out) = (
-        _within(phi.shadows, side) for side in (points.member, ~points.member)
+        _within(phi.shadows, side) for side in (evidence.member, ~evidence.member)
     )
     both = (n_in > 0) & (n_out > 0)
     if not both.any():
@@ -88,38 +88,38 @@ def shrunken(points: Points) -> FloatArray:
     return likelihood_in - _log_normal(phi.target, mean - share_in * effect, s_out)
 
 
-def normal(values: FloatArray, chosen: Chosen) -> tuple[FloatArray, FloatArray]:
-    """Mean and variance (ddof 1) for each record over the chosen models.
+def normal(values: FloatArray, mask: Mask) -> tuple[FloatArray, FloatArray]:
+    """Mean and variance (ddof 1) for each record over the mask models.
 
     Args:
         values: (S, P).
-        chosen: (S, P).
+        mask: (S, P).
 
     Returns:
         (means, variances), (P,) each, completed as the module says where a record has too few models.
     """
-    counts, means, squares, pooled = _within(values, chosen)
+    counts, means, squares, pooled = _within(values, mask)
     own = squares / np.maximum(counts - 1, 1)
     return means, np.where((counts >= FEWEST) & (own > 0), own, pooled)
 
 
-def _within(values: FloatArray, chosen: Chosen) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, float]:
-    """How many models were chosen, their mean, and the sum of squares about it, (P,) each; and `pooled_variance`."""
-    counts = chosen.sum(axis=0)
-    sums = np.where(chosen, values, 0.0).sum(axis=0)
+def _within(values: FloatArray, mask: Mask) -> tuple[npt.NDArray[np.int64], FloatArray, FloatArray, float]:
+    """How many models were mask, their mean, and the sum of squares about it, (P,) each; and `pooled_variance`."""
+    counts = mask.sum(axis=0)
+    sums = np.where(mask, values, 0.0).sum(axis=0)
     if counts.sum() - np.count_nonzero(counts) < 1:
         raise TooFewShadowsError(
             f"expected shadow models to fit, got at most {counts.max(initial=0)} that were, or were not, trained on "
             f"any record; at least {FEWEST} are needed"
         )
     means = np.where(counts > 0, sums / np.maximum(counts, 1), sums.sum() / counts.sum())
-    squares = np.where(chosen, (values - means) ** 2, 0.0).sum(axis=0)
+    squares = np.where(mask, (values - means) ** 2, 0.0).sum(axis=0)
     return counts, means, squares, float(squares.sum() / np.maximum(counts - 1, 0).sum())
 
 
-def pooled_variance(values: FloatArray, chosen: Chosen) -> float:
+def pooled_variance(values: FloatArray, mask: Mask) -> float:
     """The variance within records, over all of them; ({10, 12}, {0, 2}): 2. Arguments as of `normal`."""
-    return _within(values, chosen)[-1]
+    return _within(values, mask)[-1]
 
 
 def _log_normal(values: FloatArray, means: FloatArray, variances: FloatArray | float) -> FloatArray:
@@ -131,15 +131,16 @@ def _log_normal(values: FloatArray, means: FloatArray, variances: FloatArray | f
 _REFERENCE = "Carlini et al. 2022, Membership Inference Attacks From First Principles"
 _FEW = "the variance pooled within records; without any model on a side its mean over records"
 
-ONLINE = Attack("lira", "LiRA, online", _REFERENCE, ("margin",), online, shadows=True, few=_FEW)
-OFFLINE = Attack("lira_offline", "LiRA, offline", _REFERENCE, ("margin",), offline, shadows=True, few=_FEW)
-FIXED = Attack("lira_fixed", "LiRA, fixed variance", _REFERENCE, ("margin",), fixed_variance, shadows=True, few=_FEW)
 SHRUNKEN = Attack(
-    name="lira_shrunken",
+    "lira_shrunken",
+    shrunken,
     title="LiRA, shrunken effects",
     reference=f"{_REFERENCE}; effects shrunk as in Efron and Morris 1973",
-    signals=("margin",),
-    score=shrunken,
-    shadows=True,
-    few="the variance pooled within records; without any model on a side the mean effect",
+    with_few_shadows="the variance pooled within records; without any model on a side the mean effect",
+)
+ATTACKS = (
+    Attack("lira_offline", offline, "LiRA, offline", _REFERENCE, with_few_shadows=_FEW),
+    Attack("lira_fixed", fixed_variance, "LiRA, fixed variance", _REFERENCE, with_few_shadows=_FEW),
+    SHRUNKEN,
+    Attack("lira", online, "LiRA, online", _REFERENCE, with_few_shadows=_FEW),
 )

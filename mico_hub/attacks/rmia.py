@@ -11,15 +11,17 @@ Source: Zarifzadeh et al. 2024, Low-Cost High-Power Membership Inference Attacks
 means and not of all models.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
-from mico_hub.attacks.base import Attack, Chosen, FloatArray, Points, Population, mean_over, out_means
+from mico_hub.attacks.base import Attack, Evidence, FloatArray, Mask, Population, mean_over, out_means
 
 GAMMA = 1.0
 OFFLINE_SCALE = 0.3  # a; the paper takes it between 0.2 and 1 by data set
 
 
-def expected_online(shadows: FloatArray, member: Chosen) -> FloatArray:
+def expected_online(shadows: FloatArray, member: Mask) -> FloatArray:
     """P(x), (P,); where there is no IN or no OUT model, the mean of all takes that side's place.
 
     Args:
@@ -31,7 +33,7 @@ def expected_online(shadows: FloatArray, member: Chosen) -> FloatArray:
     return (np.where(np.isnan(within), out, within) + out) / 2
 
 
-def expected_offline(shadows: FloatArray, member: Chosen, scale: float = OFFLINE_SCALE) -> FloatArray:
+def expected_offline(shadows: FloatArray, member: Mask, scale: float = OFFLINE_SCALE) -> FloatArray:
     """P(x), (P,), from OUT models; arguments as of `expected_online`."""
     return ((1 + scale) * out_means(shadows, member) + (1 - scale)) / 2
 
@@ -48,32 +50,38 @@ def shares(points: FloatArray, population: FloatArray, gamma: float = GAMMA) -> 
     return np.searchsorted(ascending, points / gamma, side="right") / len(ascending)
 
 
-def _score(points: Points, online: bool) -> FloatArray:
-    if points.population is None:
+def _score(evidence: Evidence, online: bool) -> FloatArray:
+    if evidence.population is None:
         raise ValueError("expected records from the population, got none")
     expected = expected_online if online else expected_offline
 
-    def ratios(given: Points | Population) -> FloatArray:
-        seen = given.signals["loss"]
-        return np.exp(-seen.target) / expected(np.exp(-seen.shadows), given.member)
+    def ratios(given: Evidence | Population) -> FloatArray:
+        loss = given.signals["loss"]
+        return np.exp(-loss.target) / expected(np.exp(-loss.shadows), given.member)
 
-    return shares(ratios(points), ratios(points.population))
+    return shares(ratios(evidence), ratios(evidence.population))
 
 
-def online(points: Points) -> FloatArray:
+def online(evidence: Evidence) -> FloatArray:
     """The share, (P,), with P(x) from IN and OUT models."""
-    return _score(points, online=True)
+    return _score(evidence, online=True)
 
 
-def offline(points: Points) -> FloatArray:
+def offline(evidence: Evidence) -> FloatArray:
     """The share, (P,), with P(x) from OUT models alone."""
-    return _score(points, online=False)
+    return _score(evidence, online=False)
 
 
-_REFERENCE = "Zarifzadeh et al. 2024, Low-Cost High-Power Membership Inference Attacks"
-_FEW = "without IN or OUT models the mean of all takes their place"
+def _attack(name: str, score: Callable[[Evidence], FloatArray], title: str) -> Attack:
+    return Attack(
+        name,
+        score,
+        title,
+        "Zarifzadeh et al. 2024, Low-Cost High-Power Membership Inference Attacks",
+        signals=("loss",),
+        needs=("shadows", "population"),
+        with_few_shadows="without IN or OUT models the mean of all takes their place",
+    )
 
-ONLINE = Attack("rmia", "RMIA, online", _REFERENCE, ("loss",), online, shadows=True, population=True, few=_FEW)
-OFFLINE = Attack(
-    "rmia_offline", "RMIA, offline", _REFERENCE, ("loss",), offline, shadows=True, population=True, few=_FEW
-)
+
+ATTACKS = (_attack("rmia_offline", offline, "RMIA, offline"), _attack("rmia", online, "RMIA, online"))

@@ -4,7 +4,7 @@ from mico_hub.signals.files import ABOUT, Frame, Signals, read
 from mico_hub.signals.layout import KNOWN, POPULATION, Layout
 from mico_hub.signals.names import GRADIENT_NORM, SIGNALS, THERE_ARE, SignalError, is_signal, signals_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
-from mico_hub.signals.values import compute, values_of
+from mico_hub.signals.values import compute, outputs_of, values_of
 
 __all__ = [
     "ABOUT",
@@ -21,6 +21,7 @@ __all__ = [
     "compute",
     "is_signal",
     "of_outputs",
+    "outputs_of",
     "read",
     "signals_of",
     "values_of",

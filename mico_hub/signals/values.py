@@ -12,7 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from mico_hub.data.records import Records, subset
-from mico_hub.models import default_device, logits
+from mico_hub.models import default_device, logits, to_device
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release.rows import Row, name_of
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
@@ -50,6 +50,15 @@ def values_of(
         inputs, labels = records.take(at)
         values[:, :, at.cpu().numpy()] = models.signals(_channels_last(inputs), labels).cpu().numpy()
     return dict(zip(wanted, values, strict=True))
+
+
+def outputs_of(network: nn.Module, inputs: "Inputs") -> npt.NDArray[np.float32]:
+    """Logits, (B, classes), of a network that is on the CPU afterwards, in eval mode."""
+    device = default_device()
+    with torch.inference_mode():
+        outputs = logits(network.to(device).eval(), to_device(inputs, device)).float().cpu()
+    network.cpu()
+    return outputs.numpy()
 
 
 class _Models:

@@ -1,0 +1,61 @@
+"""The tables in README and docs that are made of the code and of measurements: `make docs` writes them again."""
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from mico_hub import tables
+from mico_hub.attacks import ATTACKS
+from mico_hub.data import DATASETS
+from mico_hub.suites import SUITES
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPECTED_SCORES = ROOT / "tests" / "golden" / "expected_scores.json"
+"""Written by `make benchmark`: suite -> attack -> what it scored."""
+
+
+def suites() -> str:
+    """The table of suites."""
+    return tables.markdown(tables.SUITE_COLUMNS, map(tables.suite_row, SUITES.values()))
+
+
+def twins() -> str:
+    """How many records of each base dataset have an exact twin."""
+    return tables.markdown(tables.TWIN_COLUMNS, map(tables.twin_row, DATASETS.values()))
+
+
+def scores() -> str:
+    """Attacks by suites: TPR at 10% FPR with its interval; an attack that was not measured has dashes."""
+    measured: dict[str, dict[str, Any]] = json.loads(EXPECTED_SCORES.read_bytes())
+
+    def cell(found: Mapping[str, float] | None) -> str:
+        return f"{found['tpr']:.1%} ({found['low']:.1%} to {found['high']:.1%})" if found else "-"
+
+    rows = [(name, *(cell(of_suite.get(name)) for of_suite in measured.values())) for name in ATTACKS]
+    return tables.markdown(("attack", *measured), rows)
+
+
+TABLES: Mapping[tuple[str, str], Callable[[], str]] = MappingProxyType(
+    {("README.md", "suites"): suites, ("docs/scores.md", "twins"): twins, ("docs/attacks.md", "scores"): scores}
+)
+"""(file, marker) -> the table between `<!-- marker` and `<!-- end of marker -->`."""
+
+
+def between(marker: str) -> re.Pattern[str]:
+    """Finds a table: the line of the marker, the table, the end."""
+    return re.compile(rf"(<!-- {marker}\b[^\n]*-->\n)(.*?)(\n<!-- end of {marker} -->)", re.DOTALL)
+
+
+def write() -> None:
+    """Writes all tables."""
+    for (file, marker), table in TABLES.items():
+        path = ROOT / file
+        made = table()
+        path.write_text(between(marker).sub(lambda found, made=made: f"{found[1]}{made}{found[3]}", path.read_text()))  # type: ignore[misc]
+
+
+if __name__ == "__main__":
+    write()
