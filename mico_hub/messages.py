@@ -1,10 +1,17 @@
-"""How an error lists many problems, and what it proposes for an unknown name."""
+"""What a user can put right, how an error lists many problems, and what it proposes for an unknown name."""
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 SHOWN = 10
 """Problems that are listed before they are only counted."""
+
+
+class InputError(Exception):
+    """Something that a user can put right: the command shows its message alone."""
+
+    transient = False
+    """Whether the same command may succeed later."""
 
 
 def listed(title: str, problems: Sequence[str], shown: int = SHOWN) -> str:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike, NDArray
 
 from mico_hub.cache import atomic_write
+from mico_hub.messages import InputError
 from mico_hub.scoring import validate_predictions
 from mico_hub.suites import SUITES, Suite
 
@@ -41,7 +42,7 @@ SHOWN = 10
 """Names that an error lists before it only counts them."""
 
 
-class SubmissionError(ValueError):
+class SubmissionError(InputError, ValueError):
     """Predictions that cannot be scored.
 
     Attributes:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
-from mico_hub.messages import did_you_mean
+from mico_hub.messages import InputError, did_you_mean
 
 SPLITS = ("train", "dev", "final")
 """What is revealed: everything (train), or what `Suite.disclosure` says (dev, final)."""
@@ -235,7 +235,7 @@ def get_suite(name: str) -> Suite:
     raise UnknownSuiteError(name)
 
 
-class UnknownSuiteError(KeyError):
+class UnknownSuiteError(InputError, KeyError):
     """A suite's name that is not in the table."""
 
     def __init__(self, name: str) -> None:

@@ -395,14 +395,14 @@ def test_a_function_and_an_object_are_attacks(published: Path) -> None:
     suite = mico_hub.open_suite("digits_hi", published)
     given = list[Evidence]()
 
-    def by_logits(evidence: Evidence) -> Any:
+    def by_logits(evidence: Evidence) -> np.ndarray:
         given.append(evidence)
         assert evidence.logits is not None
         assert evidence.labels is not None
         log_p: np.ndarray = log_softmax(evidence.logits.astype(float), axis=1)
         return log_p[np.arange(200), evidence.labels]
 
-    def by_shadows(evidence: Evidence) -> np.ndarray:
+    def by_shadows(evidence: Evidence) -> Any:
         return evidence.signals["margin"].target - evidence.signals["margin"].shadows.mean(axis=0)
 
     class WhiteBox:

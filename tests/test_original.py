@@ -611,7 +611,7 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_the_hub(
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=8)
     assert process.returncode == 130
-    assert "interrupted; what is here is kept, the same command goes on from there" in told
+    assert "interrupted. What was fetched is kept; resume with the same command." in told
     assert "Traceback" not in told
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
+from mico_hub.messages import InputError
 from mico_hub.signals.names import THERE_ARE, is_signal, white_box
 from mico_hub.splits import Indices
 
@@ -34,11 +35,11 @@ FEWEST = 2
 """IN or OUT models below which a record has no variance of its own, and an attack has to say what it does."""
 
 
-class AttackError(ValueError):
+class AttackError(InputError, ValueError):
     """Not an attack, or one that gives no scores or cannot be run on these models; the message has the reason."""
 
 
-class TooFewShadowsError(ValueError):
+class TooFewShadowsError(AttackError):
     """An attack that has not enough shadow models to fit anything."""
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mico_hub.messages import InputError
+
 DATA_VARIABLE = "MICO_HUB_DATA"
 """Environment variable that names the folder with local copies of the datasets."""
 
@@ -23,7 +25,7 @@ Bytes = NDArray[np.uint8]
 log = logging.getLogger(__name__)
 
 
-class DataError(RuntimeError):
+class DataError(InputError, RuntimeError):
     """A base dataset is missing, damaged, or not the one it should be."""
 
 

@@ -11,6 +11,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from mico_hub.messages import InputError
+
 FORMAT = 1
 """What this version writes, and the newest format that it reads."""
 
@@ -23,7 +25,7 @@ FORMAT_KEYS = ("format", "requires", "reader")
 T = TypeVar("T")
 
 
-class FormatError(ValueError):
+class FormatError(InputError, ValueError):
     """A file that this version cannot read; the message says where, what was expected and what to do."""
 
 

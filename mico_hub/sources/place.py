@@ -4,15 +4,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from mico_hub.messages import InputError
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
 
 
-class SourceError(LookupError):
+class SourceError(InputError, LookupError):
     """A suite or a file that no source has; the message lists the places tried."""
 
 
-class SettingError(ValueError):
+class SettingError(InputError, ValueError):
     """A value of MICO_HUB_DATASET that names nothing."""
 
 

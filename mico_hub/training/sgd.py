@@ -16,6 +16,7 @@ from torch.nn import functional
 from mico_hub import models
 from mico_hub.data import BaseDataset
 from mico_hub.data.records import Records, on_device
+from mico_hub.messages import InputError
 from mico_hub.randomness import GaussianNoise, Keys, numpy_generator, torch_randomness
 from mico_hub.splits import Indices, Split
 from mico_hub.suites import Optimiser, Suite
@@ -29,7 +30,7 @@ ACCELERATOR_STACK = 256
 CPU_MICROBATCH = 16
 
 
-class DeviceError(ValueError):
+class DeviceError(InputError, ValueError):
     """A suite that cannot be trained on a device, or not by this version."""
 
 

@@ -5,14 +5,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from mico_hub.data import BaseDataset
+from mico_hub.messages import InputError
 from mico_hub.models import Start
 
 Result = TypeVar("Result")
 Result_co = TypeVar("Result_co", covariant=True)
 
 
-class WorkerError(RuntimeError):
+class WorkerError(InputError, RuntimeError):
     """A job failed, or where it runs; what was finished before is kept."""
+
+    transient = True
 
     finished: Sequence[Any] = ()
     """What the same job had finished."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mico_hub.cache import cache_dir
-from mico_hub.messages import listed
+from mico_hub.messages import InputError, listed
 from mico_hub.release.format import FORMAT
 from mico_hub.sources.original.release import Location
 
@@ -26,7 +26,7 @@ CONVERSION = 1
 CHECKPOINTS_AT_ONCE = 4
 
 
-class OriginalError(ValueError):
+class OriginalError(InputError, ValueError):
     """Files that are not the competition's; the message lists all problems."""
 
 

@@ -1,0 +1,75 @@
+"""What the command and the scripts share: how arguments are declared, errors explained, exit codes given."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from mico_hub.messages import InputError
+from mico_hub.suites import SPLITS
+
+BAD_INPUT = (InputError, OSError)
+"""What a user can put right: the message is all that is shown."""
+
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+Run: TypeAlias = Callable[[argparse.Namespace], int | None]
+"""What a command line does; gives the exit code, None for 0."""
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+"""What commands are added to."""
+
+
+def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
+    """Parses the arguments, calls what the parser's default `run` is with them, and gives the exit code.
+
+    Bad input is explained on stderr and gives exit code 2, an interruption 130. After what may not happen again, the
+    parser's default `kept` is added: which work is kept, and how to resume.
+    """
+    options = parser.parse_args(arguments)
+    program, kept = Path(parser.prog).stem, options.kept
+    try:
+        code: int | None = options.run(options)
+    except BAD_INPUT as error:
+        advice = f"\n{kept}" if kept and getattr(error, "transient", isinstance(error, OSError)) else ""
+        sys.stderr.write(f"{program}: {error}{advice}\n")
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
+        return EXIT_INTERRUPTED
+    return code or 0
+
+
+def add_command(
+    commands: Commands, name: str, run: Run, summary: str, example: str, kept: str = ""
+) -> argparse.ArgumentParser:
+    """Adds a command.
+
+    Args:
+        commands: Where to.
+        name: Its name.
+        run: What it does.
+        summary: What it does, for the list of commands.
+        example: Its arguments, for its help.
+        kept: A sentence on what an interruption leaves, and that the same command resumes; empty: nothing is said.
+    """
+    made = commands.add_parser(name, help=summary, description=summary, epilog=f"example: mico-hub {example}")
+    made.set_defaults(run=run, kept=kept)
+    return made
+
+
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """`--source`."""
+    parser.add_argument(
+        "--source",
+        help="a folder, org/name[@revision], or an archive of the competition[@md5] "
+        "(default: wherever `mico` resolves)",
+    )
+
+
+def add_split_and_source(parser: argparse.ArgumentParser) -> None:
+    """`--split`, by default train, and `--source`."""
+    parser.add_argument("--split", choices=SPLITS, default="train", help="which models (default: %(default)s)")
+    add_source(parser)
