@@ -52,7 +52,7 @@ NOISE = 0.7  # for the speed of a step any other would do
 LOGGED_EVERY = 10  # batches
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(4 << 30), "MALLOC_TRIM_THRESHOLD_": str(16 << 30)}
 PHYSICAL_BATCH = 128
-SCRIPT = Path(__file__).resolve().parents[1] / "upload_scripts" / "train_suite.py"
+TRAIN = (sys.executable, "-m", "mico_hub.cli", "train")
 GOALS = {"purchase100_hi": 18.0, "purchase100_inf": 3.0, "cifar10_hi": 1.2, "cifar10_inf": 1.1}
 """Times the loop's samples per core-second."""
 
@@ -299,9 +299,7 @@ def _run(arguments: list[str], stop_after: float | None = None) -> tuple[float, 
     """Core-seconds and peak memory of the training script, start, data and accounting included."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     usual = {name: value for name, value in os.environ.items() if name not in KEEP_MEMORY}  # as a maintainer has it
-    process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), *arguments, "--device", "cpu"], stdout=sys.stderr, env=usual
-    )
+    process = subprocess.Popen([*TRAIN, *arguments, "--device", "cpu"], stdout=sys.stderr, env=usual)
     largest = 0
     started = time.perf_counter()
     for _ in _every_second(process):

@@ -240,8 +240,7 @@ class Handle:
             raise signals.SignalError(f"unknown signal {name!r}; there are: {signals.THERE_ARE}")
         if (found := self._signals_in(self.place, name)) is None:
             raise signals.SignalError(
-                f"{self.place} has no signal {name} of {self.name}; upload_scripts/compute_signals.py computes it from "
-                f"the models"
+                f"{self.place} has no signal {name} of {self.name}; `mico-hub signals` computes it from the models"
             )
         return found
 

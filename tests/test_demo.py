@@ -11,11 +11,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+COMMAND = (sys.executable, "-m", "mico_hub.cli")
 
 
 def script(name: str, cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, str(ROOT / "upload_scripts" / name), *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    script = [sys.executable, str(ROOT / "upload_scripts" / name), *arguments]
+    return subprocess.run(script, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+def command(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
 
 
 def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,10 +41,10 @@ def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: py
 
 
 def test_scripts_explain_bad_input(tmp_path: Path) -> None:
-    unknown = script("train_suite.py", tmp_path, "digits_high")
+    unknown = command(tmp_path, "train", "digits_high")
     assert unknown.returncode == 2
     assert "Did you mean 'digits_hi'?" in unknown.stderr
-    counts = script("train_suite.py", tmp_path, "digits_hi", "--models", "0/2")
+    counts = command(tmp_path, "train", "digits_hi", "--models", "0/2")
     assert counts.returncode == 2
     assert "expected TRAIN/DEV/FINAL, such as 4/2/2, got '0/2'" in counts.stderr
     empty = script("build_repo.py", tmp_path, "nowhere")
@@ -49,8 +54,8 @@ def test_scripts_explain_bad_input(tmp_path: Path) -> None:
 
 
 def test_an_interrupt_is_no_traceback_and_the_next_run_goes_on(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py"), "digits_inf", "--models", "30/2/2"]
-    running = subprocess.Popen([*command, "--processes", "1"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    train = ("train", "digits_inf", "--models", "30/2/2", "--processes", "1")
+    running = subprocess.Popen([*COMMAND, *train], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     partial = tmp_path / "suites" / "digits_inf" / "private" / "partial"
     deadline = time.monotonic() + 60
     while not list(partial.glob("model_*.json")) and time.monotonic() < deadline:
@@ -58,11 +63,11 @@ def test_an_interrupt_is_no_traceback_and_the_next_run_goes_on(tmp_path: Path) -
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 130, errors
-    assert "interrupted; finished models are kept" in errors
+    assert "mico-hub: interrupted. Finished models are kept; resume with the same command." in errors
     assert "Traceback" not in errors
     kept = len(list(partial.glob("model_*.json")))
     assert 0 < kept < 34
-    done = script("train_suite.py", tmp_path, "digits_inf", "--models", "30/2/2", "--processes", "1")
+    done = command(tmp_path, *train)
     assert done.returncode == 0, done.stderr[-3000:]
     assert f"{kept}/34" in done.stderr
     assert "digits_inf is complete in suites/digits_inf" in done.stdout

@@ -35,8 +35,6 @@ from mico_hub.sources import SourceError
 from mico_hub.workers import Processes, ThisProcess
 from mico_hub.workers.cluster import ray_cluster
 
-ROOT = Path(__file__).parents[1]
-
 
 def in_many_digits(row: Sequence[float], label: int) -> dict[str, float]:
     with mpmath.workdps(400):
@@ -277,16 +275,16 @@ def test_what_cannot_be_computed_says_so(trained: Path, tmp_path: Path) -> None:
 
 def test_the_command_computes_and_explains(trained: Path, tmp_path: Path) -> None:
     folder = copy_of(trained, tmp_path)
-    script = str(ROOT / "upload_scripts" / "compute_signals.py")
-    command = [sys.executable, script, str(folder.root), "--signals", "loss", "margin", "--processes", "2"]
+    signals = [sys.executable, "-m", "mico_hub.cli", "signals"]
+    command = [*signals, str(folder.root), "--signals", "loss", "margin", "--processes", "2"]
     for done in ("loss, margin computed", "nothing was missing"):
         run = subprocess.run(command, check=False, capture_output=True, text=True)
         assert run.returncode == 0, run.stderr
         assert f"digits_lo: {done}; 2 here, 0.3 MB, in " in run.stdout
     assert sorted(bytes_of(folder)) == ["loss.safetensors", "margin.safetensors"]
-    run = subprocess.run([sys.executable, script, str(tmp_path)], check=False, capture_output=True, text=True)
+    run = subprocess.run([*signals, str(tmp_path)], check=False, capture_output=True, text=True)
     assert run.returncode == 2
-    assert run.stderr.startswith("compute_signals: ")
+    assert run.stderr.startswith("mico-hub: ")
     assert "expected a suite folder with suite.json" in run.stderr
     assert "the same command" not in run.stderr
 
@@ -305,7 +303,7 @@ def test_a_user_loads_a_signal_by_name(trained: Path, published: Path, tmp_path:
         found.attacked("train")
     with pytest.raises(SourceError, match=r"has no suite\. Expected a published folder with digits_hi/suite"):
         mico_hub.load_signals("digits_hi", "margin", trained)
-    with pytest.raises(SignalError, match=r"no signal margin of digits_inf; .*compute_signals\.py computes it"):
+    with pytest.raises(SignalError, match=r"no signal margin of digits_inf; `mico-hub signals` computes it"):
         mico_hub.load_signals("digits_inf", "margin", published)
     with pytest.raises(SignalError, match="unknown signal 'margins'; there are: loss"):
         mico_hub.load_signals("digits_hi", "margins", published)

@@ -1,8 +1,6 @@
-import argparse
 import hashlib
 import json
 import random
-import re
 import resource
 import shutil
 import signal
@@ -11,7 +9,6 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +18,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 from synthetic import tiny_weights
 
-from mico_hub import cache
+from mico_hub import cache, cli
 from mico_hub.data import load_base
 from mico_hub.randomness import Keys
 from mico_hub.release import checkpoints as checkpoint
@@ -37,11 +34,8 @@ from mico_hub.training.job import Finished
 from mico_hub.training.sgd import Assignment, DeviceError, Runtime, train_models
 from mico_hub.training.suite import discard_other_versions, train_suite
 from mico_hub.workers import Processes
-from mico_hub.workers.options import parse_count, parse_device
-from upload_scripts.train_suite import parse_models
 
-ROOT = Path(__file__).parents[1]
-SCRIPT = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py")]
+TRAIN = (sys.executable, "-m", "mico_hub.cli", "train")
 
 
 def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +148,7 @@ def test_each_model_is_announced_and_the_share_grows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: str) -> None:
     """Killed a moment after a file appears that marks a model as done, three times, each time some models later."""
-    command = [*SCRIPT, "digits_inf", "--models", "60/2/2", "--processes", processes, "--out", str(tmp_path)]
+    command = [*TRAIN, "digits_inf", "--models", "60/2/2", "--processes", processes, "--out", str(tmp_path)]
     folder = SuiteFolder(tmp_path / "digits_inf")
     suite = SUITES["digits_inf"].with_models(60, 2, 2)
     kept: dict[int, bytes] = {}
@@ -181,7 +175,7 @@ def test_two_runs_do_not_meet_in_one_folder(tmp_path: Path) -> None:
     folder = SuiteFolder(tmp_path / "digits_inf")
     with folder.locked():
         second = subprocess.run(
-            [*SCRIPT, "digits_inf", "--models", "1/0/0", "--out", str(tmp_path)],
+            [*TRAIN, "digits_inf", "--models", "1/0/0", "--out", str(tmp_path)],
             check=False,
             capture_output=True,
             text=True,
@@ -198,11 +192,11 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, resource.RLIM_INFINITY))
 
-    command = [*SCRIPT, "digits_inf", "--models", "2/1/1", "--processes", "1", "--out", str(tmp_path)]
+    command = [*TRAIN, "digits_inf", "--models", "2/1/1", "--processes", "1", "--out", str(tmp_path)]
     failed = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=limit)
     assert failed.returncode == 2
     assert "File too large" in failed.stderr
-    assert "the same command goes on from there" in failed.stderr
+    assert "Finished models are kept; resume with the same command." in failed.stderr
     assert not list(tmp_path.rglob("*.safetensors"))
     assert subprocess.run(command, check=False, capture_output=True).returncode == 0
     SuiteFolder(tmp_path / "digits_inf").verify()
@@ -296,21 +290,26 @@ def test_no_record_can_be_told_from_a_model_that_is_noise() -> None:
 
 
 @pytest.mark.parametrize(
-    ("parse", "text", "message"),
+    ("arguments", "message"),
     [
-        (parse_count, "0", "expected a number from 1, got '0'"),
-        (parse_count, "many", "expected a number from 1, got 'many'"),
-        (partial(parse_device, on_cluster=True), "cuda:1", "expected cpu or cuda with --ray, got 'cuda:1'"),
-        (partial(parse_device, on_cluster=True), "mps", "expected cpu or cuda with --ray, got 'mps'"),
-        (parse_device, "gpu", "expected a device of this machine such as cpu, got 'gpu'"),
-        (parse_models, "0/2", "expected TRAIN/DEV/FINAL, such as 4/2/2, got '0/2'"),
+        (("--processes", "0"), "expected a number from 1, got '0'"),
+        (("--stack", "many"), "expected a number from 1, got 'many'"),
+        (("--ray", "auto", "--device", "cuda:1"), "expected cpu or cuda with --ray, got 'cuda:1'"),
+        (("--ray", "auto", "--device", "mps"), "expected cpu or cuda with --ray, got 'mps'"),
+        (("--device", "gpu"), "--device: expected a device of this machine such as cpu, got 'gpu'"),
+        (("--models", "0/2"), "expected TRAIN/DEV/FINAL, such as 4/2/2, got '0/2'"),
     ],
 )
 def test_options_that_make_no_sense_say_what_was_expected(
-    parse: Callable[[str], object], text: str, message: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(argparse.ArgumentTypeError, match=re.escape(message)):
-        parse(text)
+    try:
+        code: object = cli.main(["train", "digits_inf", "--out", str(tmp_path), *arguments])
+    except SystemExit as stopped:  # by argparse
+        code = stopped.code
+    assert code == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def copies(folder: SuiteFolder, suite: Suite) -> dict[int, bytes]:

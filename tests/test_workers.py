@@ -32,7 +32,6 @@ from mico_hub.workers import job as job_module
 from mico_hub.workers.cluster import ray_cluster
 from mico_hub.workers.dispatch import LOST_WORKERS, LostError, dispatch
 
-ROOT = Path(__file__).parents[1]
 COMMON = Common(load_base("digits"))
 SUITE = replace(SUITES["digits_hi"], epochs=2).with_models(4, 1, 1)
 
@@ -298,7 +297,7 @@ def test_an_address_without_a_cluster_is_a_clear_error(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, str(ROOT / "upload_scripts" / "train_suite.py"), "digits_hi", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "mico_hub.cli", "train", "digits_hi", "--out", str(tmp_path)]
     run = subprocess.run(
         [*command, "--ray", f"127.0.0.1:{port}"], check=False, capture_output=True, text=True, timeout=60
     )

@@ -20,6 +20,7 @@ import mico_hub
 from builders.build import build
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
+from mico_hub.cli.train import parse_models
 from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.parquet import read_truth
 from mico_hub.reporting import page as report
@@ -27,7 +28,6 @@ from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import Suite, tracks
 from mico_hub.training.suite import train_suite
 from mico_hub.workers import on_this_machine
-from upload_scripts.train_suite import parse_models
 
 SUITES, REPOSITORY, REPORT = Path("suites"), Path("mico"), Path("report.html")
 TITLE = "MICO digits: what DP-SGD hides"

@@ -14,7 +14,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line: every command with a summary and an example."""
-    from mico_hub.cli import attack, audit, fetch, lists, score  # scripts take the frame alone
+    from mico_hub.cli import attack, audit, fetch, lists, score, train  # scripts take the frame alone
 
     command_line = argparse.ArgumentParser(
         prog="mico-hub",
@@ -23,12 +23,6 @@ def parser() -> argparse.ArgumentParser:
     )
     command_line.add_argument("--version", action="version", version=f"mico-hub {mico_hub.__version__}")
     commands = command_line.add_subparsers(required=True, metavar="COMMAND")
-    for add_commands in (
-        lists.add_commands,
-        fetch.add_commands,
-        attack.add_commands,
-        score.add_commands,
-        audit.add_commands,
-    ):
-        add_commands(commands)
+    for group in (lists, fetch, attack, score, audit, train):
+        group.add_commands(commands)
     return command_line
