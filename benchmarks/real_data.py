@@ -38,8 +38,7 @@ from mico_hub.release import repository
 from mico_hub.release.parquet import FolderError
 from mico_hub.release.rows import Row
 from mico_hub.reporting import scorecard
-from mico_hub.reporting.findings import Result
-from mico_hub.scoring import mico_score
+from mico_hub.reporting.results import Result
 from mico_hub.signals.layout import trained_on
 from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training.sgd import accuracy
@@ -185,8 +184,9 @@ def run(trial: Trial, out: Path) -> list[Result]:
     )
     rows = repository.public_rows(folder)
     repository.write_suite(out / "mico", folder, rows)
+    repository.write_card(out / "mico", "")
     trained = time.perf_counter()
-    results, few = attacked(suite, rows["train"], data, out / "mico")
+    results, few = attacked(rows["train"], data, out / "mico")
     ended = time.perf_counter()
     right = [accuracy(loading.load_model(row, out / "mico"), data, trained_on(row)) for row in rows["train"]]
     unseen = [row["accuracy"] for row in rows["train"]]
@@ -205,27 +205,16 @@ def run(trial: Trial, out: Path) -> list[Result]:
     return results
 
 
-def attacked(suite: Suite, rows: list[Row], data: BaseDataset, source: Path) -> tuple[list[Result], list[str]]:
+def attacked(rows: list[Row], data: BaseDataset, source: Path) -> tuple[list[Result], list[str]]:
     """A result for each attack, each model with the others as shadows; and what attacks do with few shadow models."""
     prepared = prepare(LADDER, rows, None, str(source), data)
-    membership = [np.asarray(row["membership"]) for row in rows]
+    suite = loading.handle_of(rows[0], source)
     results, few = [], dict[str, list[str]]()
     for attack in tqdm(LADDER, desc="attacks", leave=False):
         predictions = to_predictions(prepared.scores(attack))
         few.setdefault(prepared.too_few(attack), []).append(attack.name)
-        results.append(
-            Result(
-                suite=suite,
-                split="train",
-                attack=attack.name,
-                title=attack.title,
-                membership=membership,
-                predictions=predictions,
-                scores=mico_score(np.concatenate(membership), np.concatenate(predictions)),
-                accuracy=_mean(row["accuracy"] for row in rows),
-                seconds=None,
-            )
-        )
+        by_model = {row["model_id"]: of_model for row, of_model in zip(rows, predictions, strict=True)}
+        results.append(Result.of(suite, "train", by_model, attack.name, title=attack.title))
     return results, [f"{', '.join(names)}: {what}" for what, names in few.items() if what]
 
 

@@ -6,9 +6,8 @@ Importing this package makes `load_dataset("mico", SUITE)` and `evaluate.load("m
 from importlib.metadata import version
 
 from mico_hub.attacks import attack
+from mico_hub.handle import Challenge, Handle
 from mico_hub.loading import (
-    Challenge,
-    Handle,
     load_challenge,
     load_data,
     load_manifest,

@@ -4,258 +4,23 @@
 one thing of a handle.
 """
 
-from collections.abc import Iterable, Iterator
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import datasets
-import numpy as np
 
 from mico_hub import sources
-from mico_hub.messages import listed
+from mico_hub.handle import Challenge, Handle, places_having
 from mico_hub.release.manifest import Manifest
-from mico_hub.release.rows import Row, as_row, as_rows, fingerprint, name_of
-from mico_hub.sources import Place, PublishedRepository, SourceError
-from mico_hub.suites import SPLITS
+from mico_hub.release.rows import as_row, name_of
+from mico_hub.sources import PublishedRepository, SourceError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-    from mico_hub.data import BaseDataset, Inputs
+    from mico_hub.data import BaseDataset
     from mico_hub.signals import Signals
-
-
-class Challenge(NamedTuple):
-    """The records that a model is challenged with, in the order of the row's `challenge`."""
-
-    inputs: "Inputs"  # (2m, ...) float32 as trained; for text `input_ids` and `attention_mask`, (2m, 67) int64
-    labels: "torch.Tensor"  # (2m,) int64
-    records: "torch.Tensor"  # (2m,) int64, indices into the base dataset
-
-
-class Handle:
-    """A suite where it is, made by `open_suite`: rows, models, challenges and signals come when they are used."""
-
-    def __init__(self, name: str, places: Iterable[Place], *, by_name: bool = False) -> None:
-        """Of places that have the suite, best first.
-
-        Args:
-            name: The suite.
-            places: One at least. The first has rows and manifest; others are looked for when it lacks a checkpoint.
-            by_name: Whether the first is where `mico` led to, and nobody named it.
-        """
-        self.name, self._by_name = name, by_name
-        self._others = iter(places)
-        self._found = [next(self._others)]
-
-    @property
-    def place(self) -> Place:
-        """Where the suite is."""
-        return self._found[0]
-
-    def _places(self) -> Iterator[Place]:
-        """All places that have the suite, found as they are needed."""
-        yield from self._found
-        for place in self._others:
-            self._found.append(place)
-            yield place
-
-    def __repr__(self) -> str:
-        return f"<{self.name} from {self.place}>"
-
-    @cached_property
-    def manifest(self) -> Manifest:
-        """Recipe, noise multiplier, digest of the base dataset, commitments.
-
-        Raises:
-            SourceError: No place has it; the message lists the places tried.
-            FormatError: It is none, or of a newer format.
-        """
-        tried = []
-        for place in self._places():
-            try:
-                return place.manifest(self.name)
-            except OSError as error:
-                tried.append(f"{place}: {error}")
-        raise SourceError(f"{self.name}: no manifest of the suite. Tried: {'; '.join(tried)}")
-
-    @cached_property
-    def rows(self) -> datasets.DatasetDict:
-        """Split -> Dataset, one row for each model.
-
-        Raises:
-            SourceError: The suite is not there after all.
-        """
-        try:
-            path, revision = self.place.dataset(self.name)
-        except OSError as error:
-            if self._by_name:
-                raise sources.nowhere(self.name, self.place, error) from error
-            raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
-        loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
-        return loaded
-
-    def split(self, split: str) -> datasets.Dataset:
-        """The rows of train, dev or final.
-
-        Raises:
-            SourceError: The suite has no such split.
-        """
-        if split not in self.rows:
-            raise SourceError(f"{self.name}: there is no split {split}, only {', '.join(self.rows)}")
-        return self.rows[split]
-
-    @property
-    def train(self) -> datasets.Dataset:
-        """The rows of the models whose membership is public."""
-        return self.split("train")
-
-    @property
-    def dev(self) -> datasets.Dataset:
-        """The rows of the models that a live board ranks."""
-        return self.split("dev")
-
-    @property
-    def final(self) -> datasets.Dataset:
-        """The rows of the models that the final ranking is of."""
-        return self.split("final")
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Which models these are, for predictions to carry: see `release.rows.fingerprint`."""
-        every = (row for split in SPLITS if split in self.rows for row in as_rows(self.rows[split]))
-        return fingerprint(self.name, every, original=bool(self.manifest.origin))
-
-    def model(self, row: Any) -> "nn.Module":
-        """The trained network of a row, on the CPU, in eval mode.
-
-        Raises:
-            SourceError: No place has a file with the row's sha256; the message lists the places tried.
-            CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
-        """
-        from mico_hub.release import checkpoints as checkpoint
-
-        return checkpoint.load(self.checkpoint(row))
-
-    def checkpoint(self, row: Any) -> Path:
-        """The local safetensors file of a row's checkpoint: downloaded, converted and cached where that is needed.
-
-        Raises:
-            SourceError: No place has a file with the row's sha256; the message lists the places tried.
-            CheckpointError: A checkpoint of the competition holds anything but the network's tensors.
-        """
-        row = self._own(row)
-        tried = []
-        for place in _having(row, self._places()):
-            try:
-                return place.checkpoint(row)
-            except (OSError, SourceError) as error:
-                tried.append(f"{place}: {error}")
-        known = f" with sha256 {row['sha256']}" if row["sha256"] else " (name the source that the row was loaded from)"
-        raise SourceError(
-            f"{name_of(row)}: expected {row['checkpoint']}{known}. Tried: {'; '.join(tried) or 'no source has it'}"
-        )
-
-    def checkpoints(self, rows: Any) -> Iterator[tuple[Row, Path]]:
-        """The checkpoints of many rows, brought here several at once; those that are here stay as they are.
-
-        Yields:
-            Each row with its local safetensors file, as they come.
-
-        Raises:
-            SourceError: Some could not be had, though all were tried; the message lists them.
-        """
-        wanted = [self._own(row) for row in as_rows(rows)]
-        missing, tried = list(wanted), dict[str, list[str]]()
-        for place in _having(wanted[0], self._places()) if wanted else ():
-            failed = []
-            for row, result in place.checkpoints(missing):
-                if isinstance(result, Exception):
-                    failed.append(row)
-                    tried.setdefault(name_of(row), []).append(f"{result}")
-                else:
-                    yield row, result
-            missing = failed
-            if not missing:
-                return
-        if missing:
-            lines = [f"{name_of(row)}: {'; '.join(tried.get(name_of(row), ['no source has it']))}" for row in missing]
-            raise SourceError(listed(f"{len(missing)} of {len(wanted)} checkpoints failed", lines))
-
-    def _own(self, row: Any) -> Row:
-        found = as_row(row)
-        if found["suite"] != self.name:
-            raise ValueError(f"expected a row of {self.name}, got one of {found['suite']}")
-        return found
-
-    def challenge(self, row: Any, data: str | Path | None = None) -> Challenge:
-        """The records that a row's model is challenged with.
-
-        Args:
-            row: A row of the suite.
-            data: Folder of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
-
-        Raises:
-            DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
-        """
-        import torch
-
-        base, records = self.data(data), self._own(row)["challenge"].astype(np.int64)
-        indices = torch.from_numpy(records)
-        return Challenge(base.inputs(records), base.labels[indices], indices)
-
-    def data(self, folder: str | Path | None = None) -> "BaseDataset":
-        """The base dataset, checked against the digest that the suite was trained with.
-
-        Args:
-            folder: Of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
-
-        Raises:
-            DataError: It cannot be had, or differs.
-        """
-        from mico_hub.data import load_base
-        from mico_hub.models import prepared
-        from mico_hub.release.consistency import require_data
-
-        suite = self.manifest.suite
-        base = load_base(suite.dataset, None if folder is None else Path(folder))
-        require_data(self.manifest, base)
-        return prepared(base, suite.model)
-
-    def signals(self, name: str) -> "Signals":
-        """A published signal of the suite, mapped into memory.
-
-        Args:
-            name: Such as `margin`; see `mico_hub.signals`.
-
-        Raises:
-            SignalError: There is no such signal where the suite is.
-        """
-        from mico_hub import signals
-
-        if not signals.is_signal(name):
-            raise signals.SignalError(f"unknown signal {name!r}; there are: {signals.THERE_ARE}")
-        if (found := self._signals_in(self.place, name)) is None:
-            raise signals.SignalError(
-                f"{self.place} has no signal {name} of {self.name}; `mico-hub signals` computes it from the models"
-            )
-        return found
-
-    def find_signals(self, row: Row, name: str) -> "Signals | None":
-        """As `signals`, from the places that a row can be of; None where none has them."""
-        for place in _having(row, self._places()):
-            if (found := self._signals_in(place, name)) is not None:
-                return found
-        return None
-
-    def _signals_in(self, place: Place, name: str) -> "Signals | None":
-        from mico_hub import signals
-
-        path = place.signals(self.name, name)
-        return None if path is None else signals.read(path)
 
 
 def open_suite(name: str, source: str | Path | None = None, revision: str | None = None) -> Handle:
@@ -300,19 +65,10 @@ def handle_of(row: Any, source: str | Path | None = None, *, again: bool = False
     name = found["suite"]
     if source is not None:
         return Handle(name, [sources.named(source, name, again=again)])
-    places = _having(found, sources.candidates(name, again=again))
+    places = places_having(found, sources.candidates(name, again=again))
     if (first := next(places, None)) is None:
         raise SourceError(f"{name_of(found)}: no source has it; name the one that the row was loaded from")
     return Handle(name, chain([first], places))
-
-
-def _having(row: Row, places: Iterable[Place]) -> Iterator[Place]:
-    """The places that a row can be of."""
-    for place in places:
-        if place.recognises(row["checkpoint"]):
-            yield place
-            if row["sha256"] is None:
-                return  # nothing could tell whether another place has the same model
 
 
 def load_suite(name: str, source: str | Path | None = None) -> datasets.DatasetDict:

@@ -105,7 +105,7 @@ def test_the_truth_of_another_training_is_refused(
     shutil.copytree(trained / "digits_hi" / "private", other)
     code, _, err = run(capsys, "score", "predictions", "--suite", "digits_inf", "--split", "dev", "--truth", str(other))
     assert code == 2
-    assert "2 of 2 models are not there or have another challenge" in err
+    assert "2 of 2 models are missing or have another challenge" in err
 
 
 def test_all_that_is_wrong_with_predictions_is_listed(work: Path, capsys: pytest.CaptureFixture[str]) -> None:

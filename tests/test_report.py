@@ -9,10 +9,12 @@ import pytest
 from matplotlib.text import Text
 
 from mico_hub import tables
-from mico_hub.metrics.mico_score.scoring import full_roc_curve, mico_score
+from mico_hub.metrics.mico_score.scoring import full_roc_curve
 from mico_hub.reporting import figures as plots
 from mico_hub.reporting import page as report
-from mico_hub.reporting.page import HEADERS, Result, conclusions, page, save_figures, table, write_report
+from mico_hub.reporting.findings import conclusions
+from mico_hub.reporting.page import HEADERS, page, save_figures, table, write_report
+from mico_hub.reporting.results import Result
 from mico_hub.suites import get_suite
 
 TITLES = {"loss": "loss threshold", "lira": "LiRA, online", "odd": 'odd <b>&"$x$"'}
@@ -36,7 +38,6 @@ def make(
             "title": TITLES.get(attack, attack),
             "membership": membership,
             "predictions": predictions,
-            "scores": mico_score(np.concatenate(membership), np.concatenate(predictions)),
             "accuracy": ACCURACY.get(suite),
             "seconds": 12.34,
             **changes,
@@ -146,7 +147,7 @@ def test_intervals_that_overlap_establish_no_step() -> None:
 
 def test_equal_leaks_are_called_equal() -> None:
     one = make("digits_inf", 1.0)
-    same = make("digits_hi", 0, membership=one.membership, predictions=one.predictions, scores=one.scores)
+    same = make("digits_hi", 0, membership=one.membership, predictions=one.predictions)
     said = words([one, same])
     assert "as much as without DP" in said
     assert "The order is not the expected one" in said
@@ -297,8 +298,6 @@ def test_unusable_results_are_refused(tmp_path: Path) -> None:
         table([result, result])
     with pytest.raises(ValueError, match="digits_inf/test/lira: expected a split of train, dev, final"):
         make("digits_inf", 1.0, split="test")
-    with pytest.raises(ValueError, match="there is no AUC"):
-        make("digits_inf", 1.0, scores={"TPR_FPR_1000": 0.2})
     assert (conclusions([]), table([])) == ([], (HEADERS, []))
 
 

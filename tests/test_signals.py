@@ -23,7 +23,7 @@ from mico_hub import signals
 from mico_hub.attacks import LADDER, prepare
 from mico_hub.data import DATASETS, DataError, load_base
 from mico_hub.data.records import subset
-from mico_hub.loading import Handle
+from mico_hub.handle import Handle
 from mico_hub.models import build, initialise, logits
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release.folder import SuiteFolder

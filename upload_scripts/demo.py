@@ -5,27 +5,27 @@ python upload_scripts/demo.py --resume   continues
 """
 
 import argparse
+import itertools
 import shutil
 import sys
 import time
 from pathlib import Path
-from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import evaluate
-from datasets import disable_progress_bars, load_dataset
+from datasets import disable_progress_bars
 
 import mico_hub
 from builders.build import build
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.cli.train import parse_models
-from mico_hub.release.folder import PRIVATE, SuiteFolder
-from mico_hub.release.parquet import read_truth
-from mico_hub.reporting import page as report
+from mico_hub.reporting import page
+from mico_hub.reporting.findings import conclusions
+from mico_hub.reporting.results import Result
 from mico_hub.signals.suite import compute_suite
-from mico_hub.suites import Suite, tracks
+from mico_hub.suites import tracks
 from mico_hub.training.suite import train_suite
 from mico_hub.workers import on_this_machine
 
@@ -34,33 +34,19 @@ TITLE = "MICO digits: what DP-SGD hides"
 SHOWN = ("loss", "lira")
 
 
-def attack_suite(suite: Suite, folder: SuiteFolder) -> list[report.Result]:
+def attack_suite(name: str) -> list[Result]:
     """Attacks dev and final of a suite, loaded by name, and scores against its private truth."""
-    rows = load_dataset("mico", suite.name)
-    metric = evaluate.load("mico_score")
-    noise = folder.manifest().noise_multiplier
-    truth = {row["model_id"]: row["membership"] for row in read_truth(folder.rows_path(PRIVATE))}
+    suite, metric = mico_hub.open_suite(name), evaluate.load("mico_score")
     results = []
-    for split in ("dev", "final"):
-        membership = [truth[row["model_id"]].tolist() for row in rows[split]]
-        for attack in (ATTACKS[name] for name in SHOWN):
-            started = time.perf_counter()
-            predictions = mico_hub.attack(attack.name, rows[split], rows["train"])
-            seconds = time.perf_counter() - started
-            results.append(
-                report.Result(
-                    suite=suite,
-                    split=split,
-                    attack=attack.name,
-                    title=attack.title,
-                    membership=membership,
-                    predictions=predictions,
-                    scores=metric.compute(predictions=predictions, references=membership),
-                    accuracy=mean(rows[split]["accuracy"]),
-                    seconds=seconds,
-                    noise_multiplier=noise,
-                )
-            )
+    for split, attack in itertools.product(("dev", "final"), SHOWN):
+        truth, started = suite.truth(split, SUITES), time.perf_counter()
+        predictions = mico_hub.attack(attack, suite.split(split), suite.train)
+        seconds = time.perf_counter() - started
+        by_model = dict(zip(suite.split(split)["model_id"], predictions, strict=True))
+        result = Result.of(suite, split, by_model, attack, title=ATTACKS[attack].title, truth=truth, seconds=seconds)
+        scores = metric.compute(predictions=result.predictions, references=result.membership)
+        assert scores == result.scores, "the metric and the report differ"
+        results.append(result)
     return results
 
 
@@ -87,10 +73,10 @@ def main() -> int:
     for folder in folders.values():
         compute_suite(folder.root, workers=workers)
     build([folder.root for folder in folders.values()], REPOSITORY)
-    results = [result for suite, folder in folders.items() for result in attack_suite(suite, folder)]
+    results = [result for suite in suites for result in attack_suite(suite.name)]
 
-    report.write_report(results, REPORT, TITLE)
-    lines = [tables.text(*report.table(results)), "", *report.conclusions(results)]
+    page.write_report(results, REPORT, TITLE)
+    lines = [tables.text(*page.table(results)), "", *conclusions(results)]
     sys.stdout.write("\n" + "\n".join(lines) + "\n\n")
     sys.stdout.write(f"{REPOSITORY.resolve()}: the published folder; {REPORT.resolve()}: the report; ")
     sys.stdout.write(f"{time.perf_counter() - started:.0f} s in all\n")

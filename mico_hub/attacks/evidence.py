@@ -16,7 +16,8 @@ from mico_hub import signals
 from mico_hub.attacks.base import FEWEST, Attack, Evidence, FloatArray, Mask, Population, Values
 from mico_hub.attacks.own_shadows import OwnShadows, train_shadows
 from mico_hub.data import BaseDataset
-from mico_hub.loading import Handle, handle_of, open_suite
+from mico_hub.handle import Handle
+from mico_hub.loading import handle_of, open_suite
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.release.rows import Row, as_rows
 from mico_hub.signals.layout import public_population, seen

@@ -9,14 +9,22 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mico_hub import submission
-from mico_hub.attacks import ATTACKS, DEFAULT, LADDER, Attack, TooFewShadowsError, find, prepare, to_predictions
-from mico_hub.attacks.base import AttackError
+from mico_hub.attacks import (
+    ATTACKS,
+    DEFAULT,
+    LADDER,
+    Attack,
+    AttackError,
+    TooFewShadowsError,
+    find,
+    prepare,
+    to_predictions,
+)
 from mico_hub.cli.frame import Commands, add_command, add_split_and_source
-from mico_hub.cli.score import result_of
 from mico_hub.loading import open_suite
 from mico_hub.release.rows import as_rows
-from mico_hub.reporting import page as report
-from mico_hub.reporting import scorecard
+from mico_hub.reporting import page, scorecard
+from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
 
 
@@ -30,7 +38,7 @@ def add_commands(commands: Commands) -> None:
         "--attack",
         default=DEFAULT,
         metavar="NAME|FILE.py|all",
-        help=f"{', '.join(ATTACKS)}; a file with a function score(points); or all that train no models "
+        help=f"{', '.join(ATTACKS)}; a file with a function score(evidence); or all that train no models "
         "(default: %(default)s)",
     )
     made.add_argument(
@@ -52,30 +60,27 @@ def attacking(options: argparse.Namespace) -> Iterator[None]:
 
 
 def _attack(options: argparse.Namespace) -> None:
-    chosen = _chosen(options.attack)
+    attacks = _attacks(options.attack)
     suite = open_suite(options.suite, options.source)
-    manifest = suite.manifest
     targets = as_rows(suite.split(options.split))
-    shadows = None if options.split == "train" else as_rows(suite.train)
     known = all(row["membership"] is not None for row in targets)
-    truth = {row["model_id"]: row["membership"] for row in targets} if known else {}
     if not known and options.html is not None:
         raise SourceError(f"the membership of {options.split} is hidden: `mico-hub score` makes a report with --truth")
     if not known and options.out is None:
         raise SourceError(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions")
     results, few = [], dict[str, list[str]]()
     with attacking(options):
-        prepared = prepare(chosen, targets, shadows, options.source)
-        for attack in tqdm(chosen, desc="attacks", disable=len(chosen) == 1, leave=False):
+        prepared = prepare(attacks, targets, None if options.split == "train" else suite.train, options.source)
+        for attack in tqdm(attacks, desc="attacks", disable=len(attacks) == 1, leave=False):
             predictions = to_predictions(prepared.scores(attack))
             few.setdefault(prepared.too_few(attack), []).append(attack.name)
             by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
             if options.out is not None:
-                out = options.out if len(chosen) == 1 else options.out / attack.name
-                written = submission.write(out, manifest.suite, options.split, by_model, models=list(by_model))
+                out = options.out if len(attacks) == 1 else options.out / attack.name
+                written = submission.write(out, suite.manifest.suite, options.split, by_model, models=list(by_model))
                 sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
             if known:
-                results.append(result_of(manifest, options.split, attack.title, truth, by_model, targets))
+                results.append(Result.of(suite, options.split, by_model, attack.title))
     if len(results) == 1:
         sys.stdout.write(scorecard.card(results[0]) + "\n")
     elif results:
@@ -84,10 +89,10 @@ def _attack(options: argparse.Namespace) -> None:
         if what:
             sys.stdout.write(f"{', '.join(names)}: {what}\n")
     if options.html is not None:
-        report.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
+        page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
 
 
-def _chosen(name: str) -> list[Attack]:
+def _attacks(name: str) -> list[Attack]:
     """The attacks that a user names."""
     try:
         return list(LADDER) if name == "all" else [find(name)]

@@ -7,7 +7,6 @@ from pathlib import Path
 from mico_hub.attacks import ATTACKS, DEFAULT
 from mico_hub.cli.attack import attacking
 from mico_hub.cli.frame import Commands, add_command, add_source
-from mico_hub.cli.score import truth_of
 from mico_hub.loading import open_suite
 from mico_hub.release.rows import as_rows
 from mico_hub.suites import SPLITS
@@ -31,7 +30,7 @@ def _audit(options: argparse.Namespace) -> None:
     suite = open_suite(options.suite, options.source)
     manifest = suite.manifest
     targets, train = (as_rows(suite.split(split)) for split in (options.split, "train"))
-    truth = truth_of(options, manifest, targets)
+    truth = suite.truth(options.split, options.truth)
     with attacking(options):
         found = audit.audit(
             options.attack,

@@ -1,150 +1,20 @@
 """What attacks achieved, and what that shows, in words that follow from the numbers and their intervals alone."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import mean
-from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
 from mico_hub.release.disclosure import REVEALED_SPLIT
-from mico_hub.scoring import (
-    DRAWS,
-    RANKING,
-    Interval,
-    compare_draws,
-    count,
-    draw_models,
-    full_scores,
-    interval_of,
-    mean_per_model,
-    mico_score,
-    per_model,
-    resampled_scores,
-)
+from mico_hub.reporting.results import Result
+from mico_hub.scoring import DRAWS, RANKING, Interval, compare_draws
 from mico_hub.suites import SPLITS, Suite
-
-if TYPE_CHECKING:
-    from mico_hub.auditing.ceiling import Ceiling
 
 CHANCE = 0.1
 """The true positive rate of guessing at a false positive rate of 10%."""
 
-_SCORES = (RANKING, "AUC")
 _MOST_NAMED, _BEST_NAMED = 6, 3  # attacks in a sentence: all up to so many, else the best ones
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """One attack on one split of one suite.
-
-    Raises:
-        ValueError: There is no such split, a score is missing, or the predictions do not fit the membership.
-    """
-
-    suite: Suite
-    split: str
-    attack: str  # name
-    title: str  # name for people
-    membership: Sequence[ArrayLike]  # (2m,) of 0 and 1 for each model
-    predictions: Sequence[ArrayLike]  # (2m,) for each model
-    scores: Mapping[str, float]  # by the keys of `mico_score`
-    accuracy: float | None  # mean over the models, on evaluation records
-    seconds: float | None  # of the attack; None: not known
-    noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
-    # (2m,) for each model whether the record has an exact twin in the base dataset; None: not known
-    twin: Sequence[NDArray[np.bool_]] | None = None
-    # 95%, by the keys of `resampled_scores`; none for a single model
-    intervals: Mapping[str, Interval] = field(init=False)
-    _resampled: Mapping[str, NDArray[np.float64]] = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        where = f"{self.suite.name}/{self.split}/{self.attack}"
-        if self.split not in SPLITS:
-            raise ValueError(f"{where}: expected a split of {', '.join(SPLITS)}")
-        missing = [key for key in _SCORES if key not in self.scores]
-        if missing:
-            raise ValueError(f"{where}: expected the scores of mico_score, there is no {', '.join(missing)}")
-        resampled = _resampled(self.membership, self.predictions)
-        object.__setattr__(self, "_resampled", resampled)
-        object.__setattr__(self, "intervals", {name: interval_of(values) for name, values in resampled.items()})
-
-    @property
-    def interval(self) -> Interval | None:
-        """95%, of `tpr`; None: a single model, nothing to resample."""
-        return self.intervals.get(RANKING)
-
-    def resampled(self, name: str) -> NDArray[np.float64]:
-        """A score on each resample, (draws,); the resamples are the same for all attacks on as many models."""
-        return self._resampled[name]
-
-    @cached_property
-    def full(self) -> Mapping[str, float]:
-        """`full_scores` of the pooled points."""
-        return full_scores(*self._pooled())
-
-    @property
-    def twins(self) -> int | None:
-        """How many points have an exact twin; None: not known."""
-        return None if self.twin is None else int(np.count_nonzero(np.concatenate(self.twin)))
-
-    @cached_property
-    def without_twins(self) -> Mapping[str, float] | None:
-        """`mico_score` of the points that have no exact twin; None: that is all of them, or not known."""
-        if self.twin is None or not self.twins:
-            return None
-        return mico_score(*map(np.concatenate, self._alone()))
-
-    @cached_property
-    def intervals_without_twins(self) -> Mapping[str, Interval]:
-        """95% of `without_twins`, by resampling as for `intervals`; none where a resample has only members, or none."""
-        if self.without_twins is None:
-            return {}
-        resampled = _resampled(*self._alone())
-        return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).any()}
-
-    def _alone(self) -> Iterator[list[NDArray[np.float64]]]:
-        """Membership and predictions of each model, of the points without an exact twin."""
-        for each in (self.membership, self.predictions):
-            yield [np.asarray(model)[~twin] for model, twin in zip(each, self.twin or (), strict=True)]
-
-    def _pooled(self) -> Iterator[NDArray[np.float64]]:
-        """Membership and predictions of all models, (points,) each."""
-        for each in (self.membership, self.predictions):
-            yield np.concatenate([np.asarray(model) for model in each])
-
-    @cached_property
-    def means(self) -> Mapping[str, tuple[float, Interval | None]]:
-        """Each of the competition's scores of each model alone, its mean over models and an interval."""
-        alone = per_model(self.membership, self.predictions)
-        if len(self.membership) < 2:
-            return {name: (float(values.mean()), None) for name, values in alone.items()}
-        return dict(mean_per_model(alone, rng=np.random.default_rng(0)))
-
-    @property
-    def ceiling(self) -> "Ceiling | None":
-        """What bounds this score: the ceiling for substitution, the game that is played; None without DP."""
-        from mico_hub.auditing.ceiling import suite_ceiling  # dp_accounting takes a second to import
-
-        return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
-
-    @property
-    def tpr(self) -> float:
-        """The score that ranks: the competition's true positive rate at a false positive rate below 10%."""
-        return self.scores[RANKING]
-
-
-def _resampled(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """`resampled_scores`; none for a single model."""
-    if len(membership) < 2:
-        return {}
-    counts = count(membership, predictions)
-    # Fixed, so that a report can be made again, and so that all attacks on a split see the same resamples.
-    drawn = draw_models(counts.models, DRAWS, np.random.default_rng(0))
-    return resampled_scores(counts, drawn)
 
 
 def by_track(results: Sequence[Result]) -> dict[str, list[Result]]:

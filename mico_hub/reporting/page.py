@@ -14,7 +14,6 @@ from mico_hub.reporting import figures as plots
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.findings import (
     CHANCE,
-    Result,
     by_track,
     conclusions,
     main_results,
@@ -22,12 +21,11 @@ from mico_hub.reporting.findings import (
     percent_range,
     ranked,
 )
+from mico_hub.reporting.results import Result
 from mico_hub.suites import SPLITS
 
 if TYPE_CHECKING:
     from mico_hub.auditing.ceiling import Ceiling
-
-__all__ = ["HEADERS", "Result", "conclusions", "table", "write_report"]
 
 HEADERS = (
     *("suite", "split", "attack"),

@@ -7,7 +7,7 @@ import numpy as np
 
 from mico_hub import tables
 from mico_hub.release.disclosure import REVEALED_SPLIT
-from mico_hub.reporting.findings import Result
+from mico_hub.reporting.results import Result
 from mico_hub.scoring import DRAWS, MAX_FPRS, RANKING, TITLES, Interval, compare_draws, rank
 
 
