@@ -1,5 +1,6 @@
 """The tables in README and docs that are made of the code and of measurements: `make docs` writes them again."""
 
+import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.data import DATASETS
+from mico_hub.signals import GRADIENT_NORM, OUTPUT_SIGNALS
 from mico_hub.suites import SUITES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,8 +40,20 @@ def scores() -> str:
     return tables.markdown(("attack", *measured), rows)
 
 
+def signals() -> str:
+    """What each signal is."""
+    of_outputs = [(name, inspect.getdoc(of) or "") for name, of in OUTPUT_SIGNALS.items()]
+    layers = f"Over all parameters, white-box; of MLPs also by layer, `{GRADIENT_NORM}_layer_1`, ..."
+    return tables.markdown(("name", ""), [*of_outputs, (GRADIENT_NORM, layers)])
+
+
 TABLES: Mapping[tuple[str, str], Callable[[], str]] = MappingProxyType(
-    {("README.md", "suites"): suites, ("docs/scores.md", "twins"): twins, ("docs/attacks.md", "scores"): scores}
+    {
+        ("README.md", "suites"): suites,
+        ("docs/scores.md", "twins"): twins,
+        ("docs/attacks.md", "scores"): scores,
+        ("docs/attacks.md", "signals"): signals,
+    }
 )
 """(file, marker) -> the table between `<!-- marker` and `<!-- end of marker -->`."""
 

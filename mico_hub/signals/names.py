@@ -7,16 +7,17 @@ from torch import nn
 
 from mico_hub import models
 from mico_hub.release.format import FormatError
+from mico_hub.signals.outputs import OUTPUT_SIGNALS
 from mico_hub.training.gradients import stackable
 
-SIGNALS = ("loss", "margin", "modified_entropy", "gradient_norm")
+GRADIENT_NORM = "gradient_norm"
+"""The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
+
+SIGNALS = (*OUTPUT_SIGNALS, GRADIENT_NORM)
 """Those of every suite."""
 
-THERE_ARE = f"{', '.join(SIGNALS)}, and of small networks gradient_norm_layer_1, ..."
+THERE_ARE = f"{', '.join(SIGNALS)}, and of small networks {GRADIENT_NORM}_layer_1, ..."
 """All, in words."""
-
-GRADIENT_NORM = SIGNALS[-1]
-"""The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
 
 
 class SignalError(FormatError):

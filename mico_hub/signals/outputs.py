@@ -22,7 +22,7 @@ _FAINT = 1e-30  # below it a probability, or a sum of some, may have lost what f
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answers:
-    """What models say of records.
+    """What models answer to records.
 
     There are few passes over all classes and none with a condition: with those it took longer than a small network.
     """
@@ -57,25 +57,30 @@ class Answers:
         return torch.where(self.p > 0.5, self.log_others, torch.log1p(-self.p))
 
 
-def _loss(said: Answers) -> torch.Tensor:
-    return -said.log_p
+def _loss(answers: Answers) -> torch.Tensor:
+    """Cross-entropy in nats; to float32's precision also where the probability rounds to 1."""
+    return -answers.log_p
 
 
-def _margin(said: Answers) -> torch.Tensor:
-    return said.log_p - said.log_rest()
+def _margin(answers: Answers) -> torch.Tensor:
+    """The logarithm of the label's odds, log p - log(1 - p): LiRA's."""
+    return answers.log_p - answers.log_rest()
 
 
-def _modified_entropy(said: Answers) -> torch.Tensor:
-    own = said.log_rest().exp() * said.log_p
-    terms = said.others.neg().log1p_().mul_(said.others).scatter_(-1, said.labels, 0.0).sum(dim=-1, keepdim=True)
-    another_is_likely = (said.likeliest > 0.5) & (said.p <= 0.5)
-    return -(own + terms + torch.where(another_is_likely, said.likeliest * said.log_others, 0.0))
+def _modified_entropy(answers: Answers) -> torch.Tensor:
+    """Song and Mittal 2021, equation 8."""
+    own = answers.log_rest().exp() * answers.log_p
+    terms = (
+        answers.others.neg().log1p_().mul_(answers.others).scatter_(-1, answers.labels, 0.0).sum(dim=-1, keepdim=True)
+    )
+    another_is_likely = (answers.likeliest > 0.5) & (answers.p <= 0.5)
+    return -(own + terms + torch.where(another_is_likely, answers.likeliest * answers.log_others, 0.0))
 
 
 OUTPUT_SIGNALS: Mapping[str, Callable[[Answers], torch.Tensor]] = MappingProxyType(
     {"loss": _loss, "margin": _margin, "modified_entropy": _modified_entropy}
 )
-"""Name -> what is made of the answers, (..., 1)."""
+"""Name -> what is made of the answers, (..., 1), and in its docstring what that is."""
 
 
 def of_outputs(
@@ -88,5 +93,5 @@ def of_outputs(
         labels: (B,) int64.
         names: Of `OUTPUT_SIGNALS`.
     """
-    said = Answers.of(outputs, labels.expand(outputs.shape[:-1])[..., None])
-    return {name: OUTPUT_SIGNALS[name](said)[..., 0] for name in names}
+    answers = Answers.of(outputs, labels.expand(outputs.shape[:-1])[..., None])
+    return {name: OUTPUT_SIGNALS[name](answers)[..., 0] for name in names}
