@@ -7,14 +7,11 @@ Where Xet is at hand the large files go through `upload_folder`, which batches a
 
 import hashlib
 import importlib.util
-import logging
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from json import JSONDecodeError
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -23,25 +20,30 @@ from huggingface_hub import (
     constants,
     get_session,
     hf_hub_url,
+    set_client_factory,
 )
-from huggingface_hub.errors import HfHubHTTPError, HTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+from huggingface_hub.utils._http import default_client_factory
 from tqdm import tqdm
 
 from mico_hub.messages import listed
+from mico_hub.retries import RequestError, retry
 
 BATCH = 200  # files in a commit
-PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries, after those of the client itself
 SILENCE = 60.0  # seconds in which a server has to say something
 THREADS = 8
-PASSING = (408, 409, 412, 429)  # below 500: time-out, somebody else's commit, too many requests
 READ_AT_ONCE = 1 << 20  # bytes
 KEPT = {".gitattributes"}  # the Hub's own file
 
-log = logging.getLogger("mico_hub")
 
-Result = TypeVar("Result")
+def _client() -> Any:  # the class is of a library that the client may change
+    client = default_client_factory()
+    client.timeout = SILENCE  # its own is none
+    return client
+
+
+set_client_factory(_client)
 
 
 class PublishError(RuntimeError):
@@ -102,11 +104,11 @@ class Repository:
 
     def exists(self) -> bool:
         """Whether there is one of that name that the token may see."""
-        return patiently(lambda: self.api.repo_exists(self.id, repo_type=self.kind), f"asking for {self.id}")
+        return retry(lambda: self.api.repo_exists(self.id, repo_type=self.kind), f"asking for {self.id}")
 
     def files(self, revision: str | None = None) -> dict[str, RepoFile]:
         """Everything in it, by path."""
-        found = patiently(
+        found = retry(
             lambda: list(self.api.list_repo_tree(self.id, recursive=True, repo_type=self.kind, revision=revision)),
             f"listing {self.id}",
         )
@@ -180,7 +182,7 @@ def sync(repository: Repository, contents: Mapping[str, Content], message: str, 
                 _commit(repository, last, contents, message, delete=delete)
                 bar.update(_size(contents, last))
                 commits += 1
-    except PublishError as error:
+    except RequestError as error:
         raise PublishError(f"{error}\n{_still_missing(repository, contents)}") from error
     return Synced(missing, stale, commits)
 
@@ -202,7 +204,7 @@ def _require_checked(contents: Mapping[str, Content]) -> None:
 def _still_missing(repository: Repository, contents: Mapping[str, Content]) -> str:
     try:
         missing = repository.differing(contents)
-    except PublishError:
+    except RequestError:
         return "What is online could not be asked for. The same command goes on from there."
     title = f"{len(missing)} of {len(contents)} files are not online; the same command goes on from there:"
     return listed(title, missing)
@@ -232,7 +234,7 @@ def _upload_folder(repository: Repository, paths: Sequence[str], contents: Mappi
                     commit_message=message,
                 )
 
-            patiently(upload, f"uploading to {repository.id}")
+            retry(upload, f"uploading to {repository.id}")
 
 
 def _commit(
@@ -255,7 +257,7 @@ def _commit(
             repository.id, [*adds, *deletions], repo_type=repository.kind, commit_message=message
         )
 
-    patiently(attempt, f"uploading to {repository.id}")
+    retry(attempt, f"uploading to {repository.id}")
 
 
 def _operation(path: str, content: Content) -> CommitOperationAdd:
@@ -300,48 +302,4 @@ def _as_read(repository: Repository, path: str, contents: Mapping[str, Content],
     def attempt() -> str:
         return _digest(hashlib.sha256(), repository.read(path, revision))
 
-    return patiently(attempt, f"reading {path} of {repository.id}") == contents[path].digest()
-
-
-def patiently(attempt: Callable[[], Result], doing: str) -> Result:
-    """Tries again after a while where a server or the way to it fails.
-
-    Raises:
-        PublishError: It fails for good.
-    """
-    get_session().timeout = SILENCE  # the client's own is none
-    for pause in (*PAUSES, None):
-        try:
-            return attempt()
-        except PublishError:
-            raise
-        except RepositoryNotFoundError as error:
-            raise PublishError(
-                f"{doing}: there is no such repository, or the token may not see it ({_brief(error)})"
-            ) from error
-        except (HTTPError, ConnectionError, TimeoutError, RuntimeError, JSONDecodeError) as error:
-            cause = _of_the_network(error)
-            if cause is None:
-                raise
-            status = cause.response.status_code if isinstance(cause, HfHubHTTPError) else None
-            if status in (401, 403):
-                raise PublishError(
-                    f"{doing}: the token was refused ({_brief(cause)}); it must be one that may write there, in "
-                    f"HF_TOKEN or by `hf auth login`"
-                ) from error
-            if pause is None or (status is not None and status < 500 and status not in PASSING):
-                raise PublishError(f"{doing}: {_brief(cause)}") from error
-            log.warning("%s: %s; trying again in %g s", doing, _brief(cause), pause)
-            time.sleep(pause)
-    raise AssertionError("the last try returns or raises")
-
-
-def _of_the_network(error: BaseException) -> BaseException | None:
-    """What failed on the way to the server or there; the client wraps it where it uploads a file."""
-    if isinstance(error, RuntimeError):
-        return error.__cause__ if isinstance(error.__cause__, HTTPError | OSError) else None
-    return error
-
-
-def _brief(error: BaseException) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return retry(attempt, f"reading {path} of {repository.id}") == contents[path].digest()

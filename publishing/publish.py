@@ -19,7 +19,8 @@ from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import read_truth
 from mico_hub.release.repository import CARD, MANIFEST, VERSIONS
-from publishing.hub import Content, PublishError, Repository, Synced, patiently, sync, verify
+from mico_hub.retries import retry
+from publishing.hub import Content, PublishError, Repository, Synced, sync, verify
 
 TRUTH_SUFFIX = "-truth"
 TRUTH_TITLE = "Truth"
@@ -130,7 +131,7 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
             raise PublishError(f"{folder.root} has changed since it was checked; nothing public was uploaded")
         folder.mark_published(public.id)
     outcome.public_id, outcome.public = public.id, sync(public, made.public, f"Publish {made.tag}")
-    head = patiently(lambda: api.repo_info(public.id, repo_type="dataset").sha, f"asking for {public.id}")
+    head = retry(lambda: api.repo_info(public.id, repo_type="dataset").sha, f"asking for {public.id}")
     verify(public, made.public, outcome.public.uploaded, str(head))
     outcome.revision = tag(public, made.tag, str(head), made.public[VERSIONS].data())
     return outcome
@@ -159,7 +160,7 @@ def existing(api: HfApi, repo_id: str) -> Repository | None:
     repository = Repository(api, repo_id, "dataset")
     if not repository.exists():
         return None
-    info = patiently(lambda: api.repo_info(repo_id, repo_type="dataset"), f"asking for {repo_id}")
+    info = retry(lambda: api.repo_info(repo_id, repo_type="dataset"), f"asking for {repo_id}")
     return Repository(api, info.id, "dataset")
 
 
@@ -179,10 +180,11 @@ def known_to(api: HfApi) -> str:
     """The name that the token belongs to.
 
     Raises:
-        PublishError: There is no token, or it is not accepted.
+        PublishError: There is no token.
+        RequestError: It is not accepted.
     """
     try:
-        name: str = patiently(api.whoami, "asking who the token belongs to")["name"]
+        name: str = retry(api.whoami, "asking who the token belongs to")["name"]
     except LocalTokenNotFoundError as error:
         raise PublishError(
             "expected a token that may write, in HF_TOKEN or by `hf auth login`; there is none"
@@ -194,7 +196,7 @@ def opened(api: HfApi, repo_id: str, kind: str, *, private: bool, **options: str
     """A repository under its present name, made if it is not there; an existing one keeps its settings.
 
     Raises:
-        PublishError: It cannot be made or seen.
+        RequestError: It cannot be made or seen.
     """
     repository = Repository(api, repo_id, kind)
     if not repository.exists():  # asked first: to make one under an old name would end its redirection
@@ -202,15 +204,15 @@ def opened(api: HfApi, repo_id: str, kind: str, *, private: bool, **options: str
         def create() -> None:
             api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, **options)  # type: ignore[arg-type]
 
-        patiently(create, f"making {repo_id}")
-    info = patiently(lambda: api.repo_info(repo_id, repo_type=kind), f"asking for {repo_id}")
+        retry(create, f"making {repo_id}")
+    info = retry(lambda: api.repo_info(repo_id, repo_type=kind), f"asking for {repo_id}")
     return Repository(api, info.id, kind)
 
 
 def _refuse_for_public(public: Repository, made: Plan) -> None:
     """What is online must be ours, without truth now or before, and what this folder was built on."""
     online = public.files()
-    log = patiently(lambda: public.api.list_repo_commits(public.id, repo_type=public.kind), f"asking for {public.id}")
+    log = retry(lambda: public.api.list_repo_commits(public.id, repo_type=public.kind), f"asking for {public.id}")
     truth_there = f"tags: [{TRUTH_MARK}]" in _text(public, CARD, online) or any(
         Path(path).name in _TRUTH_NAMES for path in online
     )
@@ -271,7 +273,7 @@ def require_private(truth: Repository) -> None:
     Raises:
         PublishError: It is not private.
     """
-    info = patiently(lambda: truth.api.repo_info(truth.id, repo_type=truth.kind), f"asking for {truth.id}")
+    info = retry(lambda: truth.api.repo_info(truth.id, repo_type=truth.kind), f"asking for {truth.id}")
     if info.private is not True:
         raise PublishError(
             f"{truth.id} is not private: no truth goes there. Make it private, or name another --truth-repo; if it has "
@@ -282,11 +284,11 @@ def require_private(truth: Repository) -> None:
 def _text(repository: Repository, path: str, online: Mapping[str, object]) -> str:
     if path not in online:
         return ""
-    return patiently(lambda: b"".join(repository.read(path)), f"reading {path} of {repository.id}").decode()
+    return retry(lambda: b"".join(repository.read(path)), f"reading {path} of {repository.id}").decode()
 
 
 def _tags(public: Repository) -> dict[str, str]:
-    refs = patiently(lambda: public.api.list_repo_refs(public.id, repo_type=public.kind), f"asking for {public.id}")
+    refs = retry(lambda: public.api.list_repo_refs(public.id, repo_type=public.kind), f"asking for {public.id}")
     return {each.name: each.target_commit for each in refs.tags}
 
 
@@ -294,7 +296,7 @@ def _tag_what_is_there(public: Repository) -> None:
     """An interruption may have come before the tag; `versions.json` and what it names came in one commit."""
     text = _text(public, VERSIONS, public.files())
     if text and (name := published.versions_from(text.encode(), VERSIONS)[-1].tag) not in _tags(public):
-        head = patiently(lambda: public.api.repo_info(public.id, repo_type=public.kind).sha, f"asking for {public.id}")
+        head = retry(lambda: public.api.repo_info(public.id, repo_type=public.kind).sha, f"asking for {public.id}")
         tag(public, name, str(head), text.encode())
 
 
@@ -318,13 +320,13 @@ def tag(public: Repository, name: str, revision: str, versions: bytes) -> str:
         def create() -> None:
             public.api.create_tag(public.id, tag=name, revision=revision, repo_type=public.kind, exist_ok=True)
 
-        patiently(create, f"tagging {public.id}")
+        retry(create, f"tagging {public.id}")
     target = _tags(public).get(name)
     if target is None:
         raise PublishError(
             f"{public.id}: the tag {name} was made and is not there; the same command goes on from there"
         )
-    there = patiently(lambda: b"".join(public.read(VERSIONS, target)), f"reading {VERSIONS} of {public.id}")
+    there = retry(lambda: b"".join(public.read(VERSIONS, target)), f"reading {VERSIONS} of {public.id}")
     if there != versions:
         raise PublishError(f"{public.id}: the tag {name} names {target}, which holds something else; look at it there")
     return target
@@ -334,7 +336,7 @@ def pending(made: Plan, api: HfApi, public_id: str, truth_id: str) -> dict[str, 
     """Repository -> (the paths that are not online as they are here, those online that would be deleted).
 
     Raises:
-        PublishError: The Hub cannot be asked.
+        RequestError: The Hub cannot be asked.
     """
     found: dict[str, tuple[set[str], list[str]]] = {}
     for repo_id, contents in ((public_id, made.public), (truth_id, made.truth)):

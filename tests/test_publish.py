@@ -30,7 +30,7 @@ PUBLIC, TRUTH = "org/mico", "org/mico-truth"
 IMPATIENT = """
 import contextlib, importlib, io, json, os, sys, traceback
 sys.path.insert(0, {root!r})
-import publishing.hub
+import mico_hub.retries, publishing.hub
 
 import upload_scripts.check_leaks, upload_scripts.publish
 
@@ -42,7 +42,7 @@ def check_leaks(options):
     finally:
         sys.argv = argv
 
-publishing.hub.PAUSES = (0.05, 0.05)
+mico_hub.retries.PAUSES = (0.05, 0.05)
 upload_scripts.publish.check_leaks = check_leaks  # here, not in a process of its own
 for line in sys.stdin:
     asked = json.loads(line)

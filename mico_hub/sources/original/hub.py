@@ -1,8 +1,6 @@
 """The competition's repositories on the Hub: one commit, few requests, tried again when they fail in passing."""
 
-import logging
 import re
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -10,17 +8,16 @@ from urllib.parse import quote
 
 from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
-from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import RepoFile
-from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status, parse_ratelimit_headers
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
+from mico_hub.retries import retry
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import (
     CHECKPOINTS_AT_ONCE,
     Entry,
-    OriginalError,
     bounded,
     home,
     raise_problems,
@@ -34,17 +31,8 @@ from mico_hub.suites import SUITES
 T = TypeVar("T")
 
 AT_ONCE = 16  # small files fetched side by side
-ATTEMPTS = 6  # at a request that fails; half a second to wait after the first, twice as long after each further one
-ATTEMPTS_AT_CHECKPOINTS = 3  # the client itself tries each several times
-FIRST_WAIT = 0.5
-LONGEST_WAIT = 600
-ATTEMPTS_TO_REACH = 3  # at the first request of all: without a network nobody should wait long to hear so
-
-logger = logging.getLogger("mico_hub")
-
-
-class StoppedError(OSError):
-    """A request that is not made again, since nobody waits for it any more."""
+RETRIES_OF_CHECKPOINTS = 2  # the client itself makes each request several times
+RETRIES_TO_REACH = 2  # of the first request of all: without a network nobody should wait long to hear so
 
 
 class Hub(Original):
@@ -96,10 +84,10 @@ class Hub(Original):
         with FileLock(kept.with_name(f".{kept.name}.lock")):  # or two could see main at two commits
             if kept.is_file() and (self.revision is None or constants.HF_HUB_OFFLINE):
                 return kept.read_text().strip()
-            found = _persistently(
-                f"{self.where}",
+            found = retry(
                 lambda: HfApi().dataset_info(self.repository, revision=self.revision, expand=["sha"]),
-                ATTEMPTS_TO_REACH,
+                self.where,
+                RETRIES_TO_REACH,
             )
             atomic_write(kept, f"{found.sha}\n".encode())
             return str(found.sha)
@@ -111,11 +99,11 @@ class Hub(Original):
     def listing(self, suite: str) -> list[Entry]:
         """From the Hub, that suite's folder alone."""
         folder, commit = RELEASES[SUITES[suite].track].folder + suite, self.commit
-        found = _persistently(
-            f"{self.where}: {folder}",
+        found = retry(
             lambda: list(
                 HfApi().list_repo_tree(self.repository, folder, recursive=True, revision=commit, repo_type="dataset")
             ),
+            f"{self.where}: {folder}",
         )
         entries = []
         for file in found:
@@ -156,7 +144,7 @@ class Hub(Original):
                     content = bounded(content + part, location.path)
                 return content
 
-        content = _persistently(location.path, get)
+        content = retry(get, location.path, stop=worker.stop)
         atomic_write(kept, content)
         return content
 
@@ -170,12 +158,13 @@ class Hub(Original):
             path = folder / location.path
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f"{path.name}.lock")):  # or another process could remove it under our hands
-                _persistently(
-                    location.path,
+                retry(
                     lambda: hf_hub_download(
                         self.repository, location.path, repo_type="dataset", revision=folder.name, local_dir=folder
                     ),
-                    ATTEMPTS_AT_CHECKPOINTS,
+                    location.path,
+                    RETRIES_OF_CHECKPOINTS,
+                    worker.stop,
                 )
                 try:
                     return use(location, path)
@@ -183,48 +172,3 @@ class Hub(Original):
                     path.unlink(missing_ok=True)
 
         return side_by_side(bring, locations, CHECKPOINTS_AT_ONCE)
-
-
-def _persistently(what: str, call: Callable[[], T], attempts: int = ATTEMPTS) -> T:
-    """Makes a request again when it fails in passing, with longer and longer waits.
-
-    Raises:
-        OSError: It failed for good; the message says what and why.
-        OriginalError: The answer is not what it should be.
-    """
-    for attempt in range(attempts):
-        try:
-            return call()
-        except (OriginalError, *_OUR_FAULTS):
-            raise
-        except Exception as error:  # the client's errors are of several libraries and change with its versions
-            if constants.HF_HUB_OFFLINE or attempt == attempts - 1 or _is_final(error):
-                reason = str(error).strip().splitlines()
-                raise OSError(f"{what}: {type(error).__name__}: {reason[0] if reason else ''}") from error
-            stop: threading.Event = getattr(worker, "stop", None) or threading.Event()
-            if stop.wait(_wait(error, attempt)):
-                raise StoppedError(f"{what}: given up") from error
-    raise AssertionError("unreachable")
-
-
-_OUR_FAULTS = (AssertionError, AttributeError, LookupError, MemoryError, NameError, TypeError)
-
-
-def _status(error: Exception) -> int | None:
-    return error.response.status_code if isinstance(error, HfHubHTTPError) and error.response is not None else None
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether a request that failed so will fail again: what was asked for is not there, or not for this user."""
-    status = _status(error)
-    return status is not None and 400 <= status < 500 and status not in (408, 429)
-
-
-def _wait(error: Exception, attempt: int) -> float:
-    """Seconds until the next attempt: as long as the Hub says where it limits the rate of requests."""
-    if isinstance(error, HfHubHTTPError) and _status(error) == 429:
-        limit = parse_ratelimit_headers(error.response.headers)
-        if limit is not None:
-            logger.warning("the Hub limits the rate of requests: going on in %d s", limit.reset_in_seconds)
-            return min(limit.reset_in_seconds, LONGEST_WAIT) + 1.0
-    return FIRST_WAIT * 2.0**attempt
