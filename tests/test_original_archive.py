@@ -226,3 +226,14 @@ def test_a_tar_is_read_from_end_to_end_once(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(Archive, "_make_index", lambda _: pytest.fail("read again"))
     assert {entry.size for entry in opened(path).listing("cifar10_lo")} == {2, 50_000}
     assert original.parse(named(path)) is not None
+
+
+def test_tarfiles_data_filter_lets_through_what_is_refused_here() -> None:
+    """It makes members harmless to unpack under their names, which nothing here does; and zip files have none."""
+    names = ["/etc/passwd", "a\\..\\..\\b", "C:/windows/system.ini"]
+    passed = [tarfile.data_filter(tarfile.TarInfo(name), "/somewhere") for name in names]
+    assert [info.name for info in passed] == ["etc/passwd", *names[1:]]
+    for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.GNUTYPE_SPARSE):
+        info = tarfile.TarInfo(f"{FOLDER}/seed_training")
+        info.type, info.linkname = kind, f"{FOLDER}/seed_challenge"
+        assert tarfile.data_filter(info, "/somewhere").type == kind

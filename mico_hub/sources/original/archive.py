@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, TypeVar
+from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from filelock import FileLock, Timeout
 from tqdm import tqdm
@@ -223,14 +223,14 @@ class Archive(Original):
                 None, "r|", _Bounded(unpacked, self._most_bytes, self._expands), tarinfo=_SmallHeaders
             ) as archive,
         ):
-            for number, info in enumerate(iter(partial(_next, archive), None)):
+            for number, info in enumerate(archive):
                 archive.members.clear()  # type: ignore[attr-defined]  # it would keep them all
                 if number >= MOST_MEMBERS:
                     raise OriginalError(f"{self.path} is refused: it has more than {MOST_MEMBERS:,} members")
                 if not info.isdir():
                     harmless = info.isreg() and not info.issparse()
-                    name = info.name.removeprefix("./")
-                    yield Member(name, info.size, harmless, partial(_extract, archive, info))
+                    content = cast("Callable[[], IO[bytes]]", partial(archive.extractfile, info))  # None for no file
+                    yield Member(info.name.removeprefix("./"), info.size, harmless, content)
 
     @property
     def _most_bytes(self) -> int:
@@ -286,26 +286,18 @@ class _Bounded(io.BufferedIOBase):
 
 
 class _SmallHeaders(tarfile.TarInfo):
-    """Headers that carry further headers as their content, which tarfile reads whole: these must be small."""
+    """Headers; what is no file must be small, since tarfile reads headers that extend others whole."""
 
-    def _proc_pax(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        return self._bounded("_proc_pax", archive)
-
-    def _proc_gnulong(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        return self._bounded("_proc_gnulong", archive)
-
-    def _bounded(self, method: str, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        if self.size > SMALL_BYTES:
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if not self.isfile() and self.size > SMALL_BYTES:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
-        info: tarfile.TarInfo = getattr(super(), method)(archive)  # typeshed does not know them
+        try:
+            info: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]  # typeshed does not know it
+        except OriginalError:
+            raise
+        except ValueError as error:  # of numbers in extended headers
+            raise tarfile.ReadError(f"bad header: {error}") from error
         return info
-
-
-def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
-    try:
-        return archive.next()
-    except ValueError as error:  # of numbers in extended headers
-        raise tarfile.ReadError(f"bad header: {error}") from error
 
 
 @contextmanager
@@ -324,13 +316,6 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     lock.unlink(missing_ok=True)
-
-
-def _extract(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
-    file = archive.extractfile(info)
-    if file is None:
-        raise tarfile.ReadError(f"{info.name} is no file")
-    return file
 
 
 def _progress(file: BinaryIO, what: str, size: int) -> AbstractContextManager[Any]:
