@@ -20,6 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
 from scipy.stats import beta, binom
 
 from mico_hub.scoring import DRAWS, LEVEL, Interval, draw_models, interval_of
@@ -244,13 +245,9 @@ def bayesian_epsilon(outcomes: Outcomes, delta: float, level: float = LEVEL) -> 
 
 def _solve(increasing: Callable[[float], float], value: float, top: float = 50.0) -> float:
     """Where an increasing function of epsilon reaches a value: 0 if it is there already, at most `top`."""
-    low, high = 0.0, top
-    if increasing(low) >= value:
+    if increasing(0) >= value:
         return 0.0
-    for _ in range(40):
-        middle = (low + high) / 2
-        low, high = (low, middle) if increasing(middle) >= value else (middle, high)
-    return high
+    return float(brentq(lambda epsilon: increasing(epsilon) - value, 0, top)) if increasing(top) > value else top
 
 
 def one_run_p_value(records: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
