@@ -22,6 +22,18 @@ def test_one_gaussian_step_is_known_exactly(adjacency: Adjacency, distance: int)
     assert round(float(exact[2]), 3) == {1: 0.389, 2: 0.764}[distance]
 
 
+@pytest.mark.parametrize(("sigma", "q"), [(1.0, 0.3), (0.3, 0.3), (0.7, 0.01)])
+def test_one_sampled_step_is_at_least_the_integral(sigma: float, q: float) -> None:
+    """delta(epsilon) is the integral of (P - e^epsilon Q)+ over the two mixtures that substitution tells apart."""
+    x = np.linspace(-1 - 12 * sigma, 1 + 12 * sigma, 400_001)
+    p, other = ((1 - q) * norm.pdf(x, 0, sigma) + q * norm.pdf(x, at, sigma) for at in (-1, 1))
+    epsilons = np.array([0.0, 0.1, 1.0, 3.0])
+    exact = np.array([np.trapezoid(np.maximum(p - np.exp(epsilon) * other, 0), x) for epsilon in epsilons])
+    found = ceiling(sigma, q, 1, "substitution").delta(epsilons)
+    assert (found >= exact - 1e-9).all()
+    assert found == pytest.approx(exact, rel=1e-4, abs=1e-9)
+
+
 @pytest.mark.parametrize("steps", [2, 25])
 def test_steps_without_sampling_compose_to_one(steps: int) -> None:
     found = ceiling(float(np.sqrt(steps)), 1.0, steps, "substitution").tpr(FPRS)

@@ -11,24 +11,21 @@ pair is taken to be (1-q) N(0, s^2) + q N(1, s^2) against (1-q) N(0, s^2) + q N(
 own, and the gradients of the two are opposite and as long as the clipping norm lets them.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Literal
 
 import numpy as np
-from dp_accounting.pld import pld_pmf
+from dp_accounting import NeighboringRelation
 from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution, from_gaussian_mechanism
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_ndtr
-from scipy.stats import norm
 
 from mico_hub.suites import Suite
 
 FloatArray = NDArray[np.float64]
 Adjacency = Literal["add_remove", "substitution"]
 
-_TAIL = 1e-15  # mass of one step's loss that is counted as infinite
+_RELATIONS = {"add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE, "substitution": NeighboringRelation.REPLACE_ONE}
 _STEP = 1e-4  # of the grid of privacy losses; dp_accounting's default
 
 
@@ -43,13 +40,13 @@ class Ceiling:
 
     @cached_property
     def _pld(self) -> PrivacyLossDistribution:
-        if self.adjacency == "add_remove":
-            one_step = from_gaussian_mechanism(
-                self.noise_multiplier, sampling_prob=self.sampling_rate, value_discretization_interval=_STEP,
-                use_connect_dots=True,
-            )  # fmt: skip
-        else:
-            one_step = _substitution_step(self.noise_multiplier, self.sampling_rate)
+        one_step = from_gaussian_mechanism(
+            self.noise_multiplier,
+            sampling_prob=self.sampling_rate,
+            value_discretization_interval=_STEP,
+            use_connect_dots=True,
+            neighboring_relation=_RELATIONS[self.adjacency],
+        )
         return one_step.self_compose(self.steps)
 
     def delta(self, epsilon: ArrayLike) -> FloatArray:
@@ -79,47 +76,6 @@ class Ceiling:
         return highest_tpr.reshape(np.shape(fpr))
 
 
-def _substitution_step(noise_multiplier: float, sampling_rate: float) -> PrivacyLossDistribution:
-    """One step's PLD for substitution: `connect the dots` (Doroshenko et al. 2022) over its exact delta(epsilon)."""
-    sigma, q = noise_multiplier, sampling_rate
-    lowest = sigma * norm.ppf(_TAIL) - 1  # below it lies less than _TAIL of either distribution
-    largest_loss = float(_loss(np.array([lowest]), sigma, q)[0])
-    top = math.ceil(largest_loss / _STEP)
-    epsilons = np.arange(-top, top + 1, dtype=np.float64) * _STEP
-    deltas = _step_deltas(epsilons, sigma, q)
-    pmf = pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(_STEP, -top, top, deltas)
-    return PrivacyLossDistribution(pmf)
-
-
-def _loss(x: FloatArray, sigma: float, q: float) -> FloatArray:
-    """The privacy loss ln P(x) / Q(x) with P around -1 and Q around 1, falling in x."""
-    stay, go = math.log1p(-q) if q < 1 else -math.inf, math.log(q)
-    towards, away = (go + (sign * x - 0.5) / sigma**2 for sign in (-1, 1))
-    loss: FloatArray = np.logaddexp(stay, towards) - np.logaddexp(stay, away)
-    return loss
-
-
-def _step_deltas(epsilons: FloatArray, sigma: float, q: float) -> FloatArray:
-    """delta(epsilon) = P(x <= t) - e^epsilon Q(x <= t), t where the loss is epsilon: a quadratic equation in e^(t/s^2).
-
-    With k = q e^(-1/(2 s^2)), a = 1 - q, u = e^(t/s^2) and E = e^epsilon: E k u^2 + a (E - 1) u - k = 0.
-    """
-    log_k, a = math.log(q) - 0.5 / sigma**2, 1 - q
-    grown = np.exp(epsilons)
-    b = a * np.expm1(epsilons)
-    k = math.exp(log_k)
-    root = np.sqrt(b**2 + 4 * grown * k**2)
-    # Of the two forms of the positive root, the one without cancellation.
-    u = np.where(b >= 0, 2 * k / (b + root), (root - b) / (2 * grown * k))
-    t = sigma**2 * np.log(u)
-    near = a * norm.cdf(t / sigma) + q * norm.cdf((t + 1) / sigma)
-    log_far = np.logaddexp(math.log(a) + log_ndtr(t / sigma), math.log(q) + log_ndtr((t - 1) / sigma)) if a > 0 else (
-        log_ndtr((t - 1) / sigma)
-    )  # fmt: skip
-    deltas: FloatArray = np.clip(near - np.exp(epsilons + log_far), 0, 1)
-    return np.maximum.accumulate(deltas[::-1])[::-1]  # rounding may make it rise
-
-
 @cache
 def ceiling(noise_multiplier: float, sampling_rate: float, steps: int, adjacency: Adjacency) -> Ceiling:
     """The ceiling of that mechanism, kept for the next call: composing takes seconds.
@@ -132,7 +88,7 @@ def ceiling(noise_multiplier: float, sampling_rate: float, steps: int, adjacency
             f"expected noise multiplier > 0, sampling rate in (0, 1] and steps >= 1, got {noise_multiplier}, "
             f"{sampling_rate} and {steps}"
         )
-    if adjacency not in ("add_remove", "substitution"):
+    if adjacency not in _RELATIONS:
         raise ValueError(f"expected the adjacency add_remove or substitution, got {adjacency!r}")
     return Ceiling(noise_multiplier, sampling_rate, steps, adjacency)
 
