@@ -20,8 +20,6 @@ from pathlib import Path
 from statistics import mean
 from types import MappingProxyType
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import torch
 from safetensors.torch import load_file

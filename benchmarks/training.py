@@ -31,8 +31,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import torch
 from opacus import PrivacyEngine

@@ -94,6 +94,7 @@ scores = evaluate.load("mico_score").compute(predictions=[[0.5] * 200], referenc
 from mico_hub.models.roberta import tokenizer
 from mico_hub.reporting.page import write_report
 print(scores["AUC"], tokenizer()("Hello world!").input_ids)
+assert not {{"builders", "cards", "publishing"}} & sys.modules.keys()
 """
     environment = {
         "PYTHONPATH": str(tmp_path / "site"),

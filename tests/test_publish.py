@@ -29,7 +29,6 @@ ROOT = Path(__file__).parents[1]
 PUBLIC, TRUTH = "org/mico", "org/mico-truth"
 IMPATIENT = """
 import contextlib, importlib, io, json, os, sys, traceback
-sys.path.insert(0, {root!r})
 import mico_hub.retries, publishing.hub
 
 import upload_scripts.check_leaks, upload_scripts.publish
@@ -77,7 +76,7 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     home = tmp_path_factory.mktemp("home")
     with LoopbackHub() as hub:
-        command = [sys.executable, "-c", IMPATIENT.format(root=str(ROOT))]
+        command = [sys.executable, "-c", IMPATIENT]
         environment = hub.environment(home)
         pipe = subprocess.PIPE
         with subprocess.Popen(command, env=environment, cwd=home, stdin=pipe, stdout=pipe, text=True) as shell:
@@ -255,11 +254,10 @@ def test_a_run_that_is_killed_goes_on(place: Workplace) -> None:
     """Killed while checkpoints are uploaded, and again just before the card; nobody sees half a suite."""
     code = "import sys, publishing.hub as hub; hub.BATCH = 5; from upload_scripts.publish import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "mico", PUBLIC]
-    environment = place.environment | {"PYTHONPATH": str(ROOT)}
     place.hub.delay = 0.05
     sent = 0
     for wanted in (7, 18):
-        run = subprocess.Popen(command, cwd=place.folder, env=environment, stderr=subprocess.DEVNULL)
+        run = subprocess.Popen(command, cwd=place.folder, env=place.environment, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + 60
         while sum(method == "PUT" for method, _ in place.hub.requests) < wanted and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -8,8 +8,6 @@ import shutil
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from cards.render import GRADIO, metric_card
 from mico_hub.cache import atomic_write
 from mico_hub.sources.hooks import METRIC, METRIC_FOLDER

@@ -7,8 +7,6 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from builders.build import build
 from mico_hub.release.format import FormatError
 from mico_hub.release.repository import suites_in

@@ -15,8 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import pyarrow
 from huggingface_hub import HfApi
 

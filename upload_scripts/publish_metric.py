@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from huggingface_hub import HfApi
 
 from mico_hub.sources.hooks import METRIC

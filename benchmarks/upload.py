@@ -1,7 +1,7 @@
 """Publishing, to a Hub on the loopback interface: seconds, and the publisher's memory.
 
-python benchmarks/publishing.py                              2,400 small checkpoints: publish, again, resume
-MICO_HUB_DATA=DATA python benchmarks/publishing.py memory    1 and 4 GB of CIFAR-10 networks: resident peak
+python benchmarks/upload.py                              2,400 small checkpoints: publish, again, resume
+MICO_HUB_DATA=DATA python benchmarks/upload.py memory    1 and 4 GB of CIFAR-10 networks: resident peak
 
 The suites have the real shape and random weights: nothing that is measured depends on their values. The command is the
 documented one, with its checks; their time is shown apart. The Hub runs in a process of its own.
@@ -20,8 +20,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from tqdm import tqdm
 
 from builders.build import build
@@ -39,7 +37,6 @@ from mico_hub.suites import SUITES, Suite
 ROOT = Path(__file__).resolve().parents[1]
 SERVER = """
 import sys, time
-sys.path.insert(0, {tests!r})
 from loopback_hub import LoopbackHub
 with LoopbackHub() as hub:
     print(hub.url, hub.token, flush=True)
@@ -77,8 +74,9 @@ def random_suite(suite: Suite, root: Path, accuracy: float = 0.5) -> None:
 @contextmanager
 def hub() -> Iterator[tuple[str, str, "subprocess.Popen[str]"]]:
     """(url, token, process) of a Hub of its own; it answers a line with the number of uploads so far."""
-    command = [sys.executable, "-c", SERVER.format(tests=str(ROOT / "tests"))]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [sys.executable, "-c", SERVER]  # which imports from the folder it is started in
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT / "tests", stdin=pipe, stdout=pipe, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         url, token = process.stdout.readline().split()
