@@ -130,10 +130,24 @@ def prepare(
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
     suite = targets if isinstance(targets, Handle) else handle_of(rows[0], source, again=True)
+    compared = any("shadows" in attack.needs for attack in attacks)
+    return gather(attacks, suite, rows, _rows(shadows, source) if compared and shadows is not None else None, data)
+
+
+def gather(
+    attacks: Sequence[Attack],
+    suite: Handle,
+    rows: Sequence[Row],
+    shadows: Sequence[Row] | None,
+    data: BaseDataset | None = None,
+) -> Prepared:
+    """As `prepare`, of a suite's rows; shadows None: the targets, each attacked with the others.
+
+    Raises:
+        ValueError: As `attack`.
+    """
     needs = {need for attack in attacks for need in attack.needs}
-    others: list[Row] = []
-    if "shadows" in needs:
-        others = _shadow_rows(rows if shadows is None else _rows(shadows, source))
+    others = _shadow_rows(rows if shadows is None else shadows) if "shadows" in needs else ()
     leave_out = shadows is None and bool(others)
     published = {name: suite.find_signals(rows[0], name) for attack in attacks for name in attack.signals}
     population = _indices([])
@@ -181,7 +195,7 @@ def _rows(given: Any, source: str | None) -> list[Row]:
     return as_rows(given)
 
 
-def _shadow_rows(rows: list[Row]) -> list[Row]:
+def _shadow_rows(rows: Sequence[Row]) -> Sequence[Row]:
     hidden = [f"{row['split']}/model_{row['model_id']}" for row in rows if row["membership"] is None]
     if hidden:
         raise ValueError(
