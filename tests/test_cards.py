@@ -1,7 +1,6 @@
 """The cards as they should read (`golden/cards`), and as the Hub's own classes read them.
 
-After a change that is meant, `MICO_HUB_WRITE_GOLD=1 python -m pytest tests/test_cards.py` writes the files anew: look
-at what git shows.
+After a change that is meant, `WRITE` writes the files anew: look at what git shows.
 """
 
 import os
@@ -22,6 +21,7 @@ from mico_hub.release.rows import Row
 from mico_hub.splits import draw
 from mico_hub.suites import SPLITS, SUITES, Suite, tracks
 
+WRITE = "MICO_HUB_WRITE_GOLD=1 python -m pytest tests/test_cards.py"
 GOLD = Path(__file__).parent / "golden" / "cards"
 
 
@@ -30,7 +30,7 @@ def same_as_gold(name: str, text: str) -> None:
     if os.environ.get("MICO_HUB_WRITE_GOLD"):
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    assert text == path.read_text()
+    assert text == path.read_text(), f"{name}: `{WRITE}` writes it anew"
 
 
 def add(root: Path, suite: Suite, manifest: Manifest) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mico_hub.metrics.mico_score import curves
 from mico_hub.scoring import (
     MAX_FPRS,
+    SCORES,
     advantage,
     auc,
     balanced_accuracy,
@@ -132,7 +133,8 @@ def test_full_scores_has_everything_at_every_rate() -> None:
         assert scores[f"TPR_FPR_hull_{rate}"] == hull_tpr_at_fpr(membership, predictions, max_fpr)
     assert scores["points"] == 500
     assert scores["tied_groups"] == tied_groups(predictions)
-    assert len(scores) == 4 * len(MAX_FPRS) + 2
+    others = sum(not score.competition for score in SCORES)
+    assert len(scores) == others + 2 * len(MAX_FPRS) + 2
 
 
 @pytest.mark.parametrize(("predictions", "groups"), [([0.1, 0.2], 0), ([0.1, 0.1], 1), ([1, 1, 1, 2, 3, 3], 2)])

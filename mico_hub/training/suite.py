@@ -162,12 +162,11 @@ def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) 
 
 def _mixed(begun: Manifest, now: Manifest) -> list[str]:
     """What of a suite that was begun would be different in the models that it lacks, a line each with how to go on."""
-    before, here = (engine.deciding(each.suite, each.engine, each.versions) for each in (begun, now))
     of_code = f"mico-hub {begun.versions.get('mico-hub')}" + (f", commit {begun.commit}" if begun.commit else "")
     wrong = []
-    for name in (name for name in before if before[name] != here[name]):
-        install = of_code if name == engine.NAME else f"{name}=={before[name]}"
-        wrong.append(f"begun with {name} {before[name]}, here {name} {here[name]}: install {install} to go on")
+    for name, before, here in _differing(begun):
+        install = of_code if name == engine.NAME else f"{name}=={before}"
+        wrong.append(f"begun with {name} {before}, here {name} {here}: install {install} to go on")
     if begun.start_digest != now.start_digest:
         wrong.append(
             f"begun from pretrained weights with digest {begun.start_digest}, now {now.start_digest}: name those that "
@@ -181,14 +180,17 @@ def _mixed(begun: Manifest, now: Manifest) -> list[str]:
     return wrong
 
 
+def _differing(begun: Manifest) -> list[tuple[str, str, str]]:
+    """What decides results and is not as it was when a suite was begun: name, then, here."""
+    before = engine.deciding(begun.suite, begun.engine, begun.versions)
+    here = engine.deciding(begun.suite, engine.TRAINING, engine.versions())
+    return [(name, before[name], here[name]) for name in before if before[name] != here[name]]
+
+
 def discard_other_versions(root: Path) -> None:
     """Removes a suite folder that was begun, and not finished, by something else than what would go on here."""
     folder = SuiteFolder(root)
-    if not folder.exists() or folder.complete():
-        return
-    begun = folder.manifest()
-    here = engine.deciding(begun.suite, engine.TRAINING, engine.versions())
-    if engine.deciding(begun.suite, begun.engine, begun.versions) != here:
+    if folder.exists() and not folder.complete() and _differing(folder.manifest()):
         shutil.rmtree(root)
 
 

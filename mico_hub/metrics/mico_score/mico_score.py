@@ -41,6 +41,8 @@ Args:
     seed: of the resamples that the intervals come from.
 
 Returns:
+    TPR is the best true positive rate at a false positive rate, FPR; AUC is the area under the ROC curve. TPR_FPR_1000
+    ranked.
     <competition>
     With full=True also:
     <whole curve>
