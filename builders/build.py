@@ -1,6 +1,6 @@
 """Assembles the published folder: the builders' rows as Parquet, the checkpoints, and the card."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -38,14 +38,13 @@ def build(suites: Iterable[Path], out: Path) -> None:
         folder.verify()
     for folder in folders:
         repository.write_suite(out, folder, builder_rows(folder))
-    repository.add_version(out)
-    for name, content in derived(out).items():
+    for name, content in derived(out, repository.add_version(out)).items():
         atomic_write(out / name, content)
 
 
-def derived(root: Path) -> dict[str, bytes]:
+def derived(root: Path, digests: Mapping[str, str] | None = None) -> dict[str, bytes]:
     """The files of a published folder that are made from its suites and versions: the card, and Croissant metadata."""
     return {
-        repository.CARD: repository.card(root, dataset_card(root)),
+        repository.CARD: repository.card(root, dataset_card(root), digests),
         repository.CROISSANT: croissant(root, len(repository.versions(root))),
     }

@@ -66,12 +66,22 @@ def check(root: Path, fresh: Path) -> dict[str, str]:
         problems += _wrong_derived(root)
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
-    write_fresh(root, fresh)
-    held = {each.suite.name: repository.content_digest(fresh, each.suite.name) for each in manifests}
+    held = write_fresh(root, fresh)
     if repository.versions(fresh)[-1].suites != held:
         raise FolderError(f"{root} has changed while it was checked, or a file says what it would not be written with")
     of_rows = {path: digest for of_suite in checkpoints.values() for path, digest in of_suite.items()}
     return {path: of_rows.get(path) or sha256_of(fresh / path) for path in sorted(expected)}
+
+
+def state_of(root: Path) -> dict[str, tuple[object, ...]]:
+    """What differs once a folder was changed: each file's SHA-256; a checkpoint's, which a row has, size and time."""
+    return {
+        path.relative_to(root).as_posix(): (path.stat().st_size, path.stat().st_mtime_ns)
+        if path.match("model_*.safetensors")
+        else (sha256_of(path),)
+        for path in root.rglob("*")
+        if path.is_file()
+    }
 
 
 def _checkpoints(root: Path, manifest: Manifest) -> dict[str, str]:
@@ -175,12 +185,12 @@ def _wrong_signal(path: Path, name: str, frame: Frame) -> Iterator[str]:
 
 def _wrong_derived(root: Path) -> Iterator[str]:
     known = repository.versions(root)
-    digests = {m.suite.name: repository.content_digest(root, m.suite.name) for m in repository.suites_in(root)}
+    digests = repository.content_digests(root)
     if not known or known[-1].suites != digests:
         yield f"{repository.VERSIONS}: its last version is not what the folder holds; build the folder again"
     if (root / repository.VERSIONS).read_bytes() != repository.versions_json(known):
         yield f"{repository.VERSIONS}: it is not as it would be written; build the folder again"
-    for name, content in derived(root).items():
+    for name, content in derived(root, digests).items():
         if (root / name).read_bytes() != content:
             yield f"{name}: it is not what the suites give; build the folder again"
     DatasetCard.load(root / repository.CARD)

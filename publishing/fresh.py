@@ -17,12 +17,15 @@ from mico_hub.release.parquet import each_row, write_rows
 from mico_hub.signals import Frame, Layout
 
 
-def write_fresh(root: Path, out: Path) -> None:
+def write_fresh(root: Path, out: Path) -> dict[str, str]:
     """Writes all files of a published folder but the checkpoints into another folder.
 
     Args:
         root: The published folder, whose values were checked.
         out: An empty folder.
+
+    Returns:
+        The content digests of what was written.
 
     Raises:
         FormatError: A file of the folder cannot be read.
@@ -39,8 +42,10 @@ def write_fresh(root: Path, out: Path) -> None:
                 atomic_write(out / name / SIGNALS / path.name, content)
         atomic_write(out / name / repository.MANIFEST, manifest.to_json())
     atomic_write(out / repository.VERSIONS, repository.versions_json(repository.versions(root)))
-    for name, content in derived(out).items():
+    digests = repository.content_digests(out)
+    for name, content in derived(out, digests).items():
         atomic_write(out / name, content)
+    return digests
 
 
 def frame_of(root: Path, manifest: Manifest) -> Frame:

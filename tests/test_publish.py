@@ -1,5 +1,6 @@
 """Publishing through the documented commands, with unmodified clients, to a Hub on the loopback interface."""
 
+import argparse
 import json
 import re
 import shutil
@@ -15,13 +16,14 @@ import pytest
 from loopback_hub import LoopbackHub, run_client
 from parquet_surgery import LAYOUTS, PLACES, SECRET, planted
 
+import upload_scripts.publish
 from builders.build import build, derived
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import FolderError, read_truth, write_truth
 from mico_hub.signals.suite import compute_suite
 from mico_hub.training.suite import train_suite
 from publishing import hub
-from publishing.check import check
+from publishing.check import check, state_of
 from publishing.hub import PublishError
 from publishing.publish import plan
 
@@ -382,6 +384,31 @@ def test_what_was_checked_is_what_is_uploaded(place: Workplace) -> None:
     assert "digits_hi/dev/model_4.safetensors" in str(raised.value)
     with pytest.raises(PublishError, match="has changed since it was checked"):
         plan(root, fresh, {"README.md": "0" * 64}, place.folder / "suites")
+
+
+def test_a_folder_that_changes_while_it_is_checked_is_not_uploaded(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this process, for a file to change during the leak check."""
+    root = place.folder / "mico"
+    path = root / "digits_hi" / "dev" / "model_4.safetensors"
+    before = state_of(root)
+    path.write_bytes(bytes(path.stat().st_size))
+    assert [name for name, state in state_of(root).items() if state != before[name]] == [
+        "digits_hi/dev/model_4.safetensors"
+    ]
+    shutil.copy(place.folder / "suites" / "digits_hi" / "public" / "dev" / "model_4.safetensors", path)
+
+    def check_leaks(_: argparse.Namespace) -> int:
+        rows = root / "digits_hi" / "dev-00000-of-00001.parquet"
+        rows.write_bytes((root / "digits_lo" / rows.name).read_bytes())
+        return 0
+
+    monkeypatch.setattr(upload_scripts.publish, "check_leaks", check_leaks)
+    options = argparse.Namespace(folder=root, repository=PUBLIC, truth_repo=TRUTH, suites=place.folder / "suites")
+    options.unofficial_data, options.verify, options.dry_run = True, False, True
+    with pytest.raises(PublishError, match="has changed while it was checked; nothing was uploaded"):
+        upload_scripts.publish.run(options)
 
 
 def test_a_tag_that_was_missed_is_made_and_a_wrong_one_is_named(place: Workplace) -> None:

@@ -23,7 +23,7 @@ from mico_hub.messages import listed
 from mico_hub.release import repository as published
 from mico_hub.release.format import FormatError
 from publishing import publish
-from publishing.check import check
+from publishing.check import check, state_of
 from publishing.hub import Content, PublishError, Repository, verify, xet_at_hand
 
 
@@ -94,11 +94,11 @@ def check_leaks(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Checks, and does what was asked for."""
     with TemporaryDirectory() as scratch:
-        fresh = Path(scratch) / "fresh"
-        return _run(options, fresh, check(options.folder, fresh))
+        fresh, before = Path(scratch) / "fresh", state_of(options.folder)
+        return _run(options, fresh, check(options.folder, fresh), before)
 
 
-def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str]) -> int:
+def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str], before: Mapping[str, object]) -> int:
     if (others := unofficial(options.folder)) and not options.unofficial_data:
         raise PublishError(
             listed("not the official base datasets; pass --unofficial-data if that is as it should be:", others)
@@ -114,7 +114,7 @@ def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str]) -> 
     if code := check_leaks(options):
         sys.stdout.write("nothing was uploaded\n")
         return code
-    if check(options.folder, fresh.with_name("again")) != paths:
+    if state_of(options.folder) != before:  # or what was searched for leaks may be something else
         raise PublishError(f"{options.folder} has changed while it was checked; nothing was uploaded")
     publish.refuse(made, api, options.repository, options.truth_repo)
     if options.dry_run:

@@ -213,12 +213,17 @@ def versions_from(text: bytes, where: str) -> list[Version]:
 _VERSION_KEYS = ("versions",)
 
 
-def add_version(root: Path) -> None:
-    """Notes what the folder holds as a new version, if it is not what the last one held."""
-    known = versions(root)
-    held = {manifest.suite.name: content_digest(root, manifest.suite.name) for manifest in suites_in(root)}
+def content_digests(root: Path) -> dict[str, str]:
+    """Each suite's content digest: everything that the suites hold is read for it."""
+    return {manifest.suite.name: content_digest(root, manifest.suite.name) for manifest in suites_in(root)}
+
+
+def add_version(root: Path) -> dict[str, str]:
+    """Notes what the folder holds, which is returned, as a new version, if it is not what the last one held."""
+    known, held = versions(root), content_digests(root)
     if not known or known[-1].suites != held:
         atomic_write(root / VERSIONS, versions_json([*known, Version(len(known) + 1, held)]))
+    return held
 
 
 def versions_json(listed: Sequence[Version]) -> bytes:
@@ -227,13 +232,13 @@ def versions_json(listed: Sequence[Version]) -> bytes:
     return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
-def header(root: Path) -> str:
+def header(root: Path, digests: Mapping[str, str]) -> str:
     """The card's YAML: one config per suite in the folder, its features, and the data set's tags.
 
     `datasets` makes its cache's key from the configs and not from the files, so each description carries a digest of
     the content: without it an edited file would go unseen.
     """
-    names = [manifest.suite.name for manifest in suites_in(root)]
+    names = list(digests)
     if not names:
         raise FolderError(f"{root}: expected at least one suite")
     data = DatasetCardData(
@@ -248,7 +253,7 @@ def header(root: Path) -> str:
     MetadataConfigs(
         {
             name: {
-                "description": f"content sha256 {content_digest(root, name)}",
+                "description": f"content sha256 {digests[name]}",
                 "data_files": [
                     {"split": split, "path": f"{name}/{parquet_name(split)}"}
                     for split in SPLITS
@@ -269,9 +274,9 @@ def configs_of(card: str) -> list[str]:
     return [config["config_name"] for config in (yaml.safe_load(parts[1]) or {}).get("configs", [])]
 
 
-def card(root: Path, body: str) -> bytes:
-    """The card: the YAML of what is in the folder, then `body` in Markdown."""
-    return (header(root) + "\n" + body.strip() + "\n").encode()
+def card(root: Path, body: str, digests: Mapping[str, str] | None = None) -> bytes:
+    """The card: the YAML of what is in the folder, then `body` in Markdown; for `content_digests` that are known."""
+    return (header(root, digests or content_digests(root)) + "\n" + body.strip() + "\n").encode()
 
 
 def write_card(root: Path, body: str) -> None:
