@@ -10,8 +10,9 @@ import importlib.util
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -22,7 +23,7 @@ from huggingface_hub import (
     hf_hub_url,
     set_client_factory,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import DatasetInfo, RepoFile, SpaceInfo
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from huggingface_hub.utils._http import default_client_factory
 from tqdm import tqdm
@@ -66,18 +67,13 @@ class Content:
         """In bytes."""
         return len(self.source) if isinstance(self.source, bytes) else self.source.stat().st_size
 
-    def pieces(self) -> Iterator[bytes]:
-        """All of it, piece by piece."""
-        if isinstance(self.source, bytes):
-            yield self.source
-            return
-        with self.source.open("rb") as file:
-            while piece := file.read(READ_AT_ONCE):
-                yield piece
+    def _open(self) -> BytesIO | BufferedReader:
+        return BytesIO(self.source) if isinstance(self.source, bytes) else self.source.open("rb")
 
     def sha256(self) -> str:
         """In hexadecimal, as LFS has it."""
-        return _digest(hashlib.sha256(), self.pieces())
+        with self._open() as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
     def digest(self) -> str:
         """The SHA-256 of what was checked, whatever the file has become since."""
@@ -85,13 +81,8 @@ class Content:
 
     def blob_id(self) -> str:
         """As git has it."""
-        return _digest(hashlib.sha1(b"blob %d\0" % self.size()), self.pieces())  # noqa: S324  (git's own)
-
-
-def _digest(hasher: "hashlib._Hash", pieces: Iterable[bytes]) -> str:
-    for piece in pieces:
-        hasher.update(piece)
-    return hasher.hexdigest()
+        with self._open() as file:
+            return hashlib.file_digest(file, lambda: hashlib.sha1(b"blob %d\0" % self.size())).hexdigest()  # noqa: S324
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +96,11 @@ class Repository:
     def exists(self) -> bool:
         """Whether there is one of that name that the token may see."""
         return retry(lambda: self.api.repo_exists(self.id, repo_type=self.kind), f"asking for {self.id}")
+
+    def info(self) -> DatasetInfo | SpaceInfo:
+        """What the Hub says of it: its present name, its last commit, whether it is private."""
+        info = retry(lambda: self.api.repo_info(self.id, repo_type=self.kind), f"asking for {self.id}")
+        return cast("DatasetInfo | SpaceInfo", info)
 
     def files(self, revision: str | None = None) -> dict[str, RepoFile]:
         """Everything in it, by path."""
@@ -120,6 +116,10 @@ class Repository:
         with ThreadPoolExecutor(THREADS) as pool:
             same = pool.map(lambda path: path in online and _same(contents[path], online[path]), contents)
             return [path for path, is_same in zip(contents, same, strict=True) if not is_same]
+
+    def content(self, path: str, revision: str | None = None) -> bytes:
+        """A small file as anyone gets it."""
+        return retry(lambda: b"".join(self.read(path, revision)), f"reading {path} of {self.id}")
 
     def read(self, path: str, revision: str | None = None) -> Iterator[bytes]:
         """A file's bytes as anyone gets them, piece by piece; not from a cache."""
@@ -300,6 +300,9 @@ def verify(
 
 def _as_read(repository: Repository, path: str, contents: Mapping[str, Content], revision: str) -> bool:
     def attempt() -> str:
-        return _digest(hashlib.sha256(), repository.read(path, revision))
+        hasher = hashlib.sha256()
+        for piece in repository.read(path, revision):
+            hasher.update(piece)
+        return hasher.hexdigest()
 
     return retry(attempt, f"reading {path} of {repository.id}") == contents[path].digest()

@@ -131,9 +131,9 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
             raise PublishError(f"{folder.root} has changed since it was checked; nothing public was uploaded")
         folder.mark_published(public.id)
     outcome.public_id, outcome.public = public.id, sync(public, made.public, f"Publish {made.tag}")
-    head = retry(lambda: api.repo_info(public.id, repo_type="dataset").sha, f"asking for {public.id}")
-    verify(public, made.public, outcome.public.uploaded, str(head))
-    outcome.revision = tag(public, made.tag, str(head), made.public[VERSIONS].data())
+    head = str(public.info().sha)
+    verify(public, made.public, outcome.public.uploaded, head)
+    outcome.revision = tag(public, made.tag, head, made.public[VERSIONS].data())
     return outcome
 
 
@@ -158,10 +158,7 @@ def refuse(made: Plan, api: HfApi, public_id: str, truth_id: str) -> None:
 def existing(api: HfApi, repo_id: str) -> Repository | None:
     """The dataset under its present name; None where there is none that the token may see."""
     repository = Repository(api, repo_id, "dataset")
-    if not repository.exists():
-        return None
-    info = retry(lambda: api.repo_info(repo_id, repo_type="dataset"), f"asking for {repo_id}")
-    return Repository(api, info.id, "dataset")
+    return Repository(api, repository.info().id, "dataset") if repository.exists() else None
 
 
 def refuse_names(public_id: str, truth_id: str) -> None:
@@ -205,8 +202,7 @@ def opened(api: HfApi, repo_id: str, kind: str, *, private: bool, **options: str
             api.create_repo(repo_id, repo_type=kind, private=private, exist_ok=True, **options)  # type: ignore[arg-type]
 
         retry(create, f"making {repo_id}")
-    info = retry(lambda: api.repo_info(repo_id, repo_type=kind), f"asking for {repo_id}")
-    return Repository(api, info.id, kind)
+    return Repository(api, repository.info().id, kind)
 
 
 def _refuse_for_public(public: Repository, made: Plan) -> None:
@@ -273,8 +269,7 @@ def require_private(truth: Repository) -> None:
     Raises:
         PublishError: It is not private.
     """
-    info = retry(lambda: truth.api.repo_info(truth.id, repo_type=truth.kind), f"asking for {truth.id}")
-    if info.private is not True:
+    if truth.info().private is not True:
         raise PublishError(
             f"{truth.id} is not private: no truth goes there. Make it private, or name another --truth-repo; if it has "
             f"held truth, that is out"
@@ -282,9 +277,7 @@ def require_private(truth: Repository) -> None:
 
 
 def _text(repository: Repository, path: str, online: Mapping[str, object]) -> str:
-    if path not in online:
-        return ""
-    return retry(lambda: b"".join(repository.read(path)), f"reading {path} of {repository.id}").decode()
+    return repository.content(path).decode() if path in online else ""
 
 
 def _tags(public: Repository) -> dict[str, str]:
@@ -296,8 +289,7 @@ def _tag_what_is_there(public: Repository) -> None:
     """An interruption may have come before the tag; `versions.json` and what it names came in one commit."""
     text = _text(public, VERSIONS, public.files())
     if text and (name := published.versions_from(text.encode(), VERSIONS)[-1].tag) not in _tags(public):
-        head = retry(lambda: public.api.repo_info(public.id, repo_type=public.kind).sha, f"asking for {public.id}")
-        tag(public, name, str(head), text.encode())
+        tag(public, name, str(public.info().sha), text.encode())
 
 
 def tag(public: Repository, name: str, revision: str, versions: bytes) -> str:
@@ -326,8 +318,7 @@ def tag(public: Repository, name: str, revision: str, versions: bytes) -> str:
         raise PublishError(
             f"{public.id}: the tag {name} was made and is not there; the same command goes on from there"
         )
-    there = retry(lambda: b"".join(public.read(VERSIONS, target)), f"reading {VERSIONS} of {public.id}")
-    if there != versions:
+    if public.content(VERSIONS, target) != versions:
         raise PublishError(f"{public.id}: the tag {name} names {target}, which holds something else; look at it there")
     return target
 

@@ -18,8 +18,6 @@ from mico_hub.auditing.empirical import (
     draw_one_each,
     epsilon_of_rates,
     fix_rule,
-    one_run_epsilon,
-    one_run_p_value,
     pooled_epsilon,
 )
 
@@ -170,47 +168,6 @@ def test_the_bayesian_interval_is_tighter_than_the_bound_for_independent_outcome
     outcomes = Outcomes(2, 50, 3, 50)
     _, interval = bayesian_epsilon(outcomes, 0)
     assert certified_bound(outcomes, 0) < interval.low
-
-
-def test_the_one_run_bound_has_the_papers_value() -> None:
-    assert one_run_p_value(100, 100, 75, math.log(3), 0.0) == pytest.approx(0.5535, abs=5e-5)
-    assert one_run_p_value(100, 100, 75, math.log(3), 1e-3) > 0.5535
-    with pytest.raises(ValueError, match="expected 0 <= correct <= guesses <= records, got 76, 75 and 100"):
-        one_run_p_value(100, 75, 76, 1.0, 0.0)
-
-
-def naive_p_value(m: int, r: int, v: int, epsilon: float, delta: float) -> float:
-    """Appendix D of the paper, summed step by step."""
-    q = 1 / (1 + math.exp(-epsilon))
-    masses = [math.comb(r, k) * q**k * (1 - q) ** (r - k) for k in range(r + 1)]
-    total, alpha = 0.0, 0.0
-    for i in range(1, v + 1):
-        total += masses[v - i]
-        alpha = max(alpha, total / i)
-    return min(1.0, sum(masses[v:]) + 2 * m * alpha * delta)
-
-
-@pytest.mark.parametrize(("m", "r", "v"), [(100, 100, 75), (100, 40, 33), (20, 5, 5), (20, 5, 0)])
-def test_the_one_run_bound_equals_a_naive_twin(m: int, r: int, v: int) -> None:
-    for epsilon in (0.0, 0.5, 2.0):
-        for delta in (0.0, 1e-4):
-            expected = naive_p_value(m, r, v, epsilon, delta)
-            assert one_run_p_value(m, r, v, epsilon, delta) == pytest.approx(expected, abs=1e-12)
-
-
-def test_the_one_run_bound_covers_for_coins() -> None:
-    rng = np.random.default_rng(4)
-    right = math.exp(EPSILON) / (1 + math.exp(EPSILON))
-    bounds = [
-        one_run_epsilon(200, 200, int(rng.binomial(200, right)), delta=0, independent_coins=True) for _ in range(RUNS)
-    ]
-    assert np.mean(np.array(bounds) > EPSILON) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
-    assert np.mean(bounds) > 0.6
-
-
-def test_the_one_run_bound_is_refused_for_micos_challenges() -> None:
-    with pytest.raises(ValueError, match="needs a membership drawn by independent coins"):
-        one_run_epsilon(200, 200, 150, delta=0, independent_coins=False)
 
 
 def test_where_so_few_models_certify_nothing_the_rule_is_that_of_more() -> None:

@@ -8,7 +8,6 @@ What is a bound and what is not:
 - `pooled_epsilon` and `bayesian_epsilon` are estimates. They pool all challenge records, and those of one model share
   its training and number m members exactly, so no interval that counts them as independent is valid: `certified_bound`
   of pooled points fails its level by far (tests/test_empirical.py shows it on models with a known epsilon).
-- `one_run_epsilon` is a bound where each record's membership is a coin of its own. In MICO's challenges it is not.
 
 All are about substitution, the game that MICO plays: for a given record, being a member or not decides whether another
 one is. Adding or removing one record is a smaller change; its epsilon is no ceiling for these figures.
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import beta, binom
+from scipy.stats import beta
 
 from mico_hub.scoring import DRAWS, LEVEL, Interval, draw_models, interval_of
 
@@ -84,9 +83,10 @@ def epsilon_of_rates(fpr: ArrayLike, fnr: ArrayLike, delta: float = 0.0) -> Floa
     return epsilon
 
 
-def clopper_pearson_upper(errors: int, trials: int, alpha: float) -> float:
+def clopper_pearson_upper(errors: ArrayLike, trials: ArrayLike, alpha: float) -> FloatArray:
     """The upper end of the exact one-sided interval for an error rate (Clopper and Pearson 1934); 1 without trials."""
-    return 1.0 if errors >= trials else float(beta.ppf(1 - alpha, errors + 1, trials - errors))
+    others = np.maximum(np.subtract(trials, errors), 1e-12)
+    return np.where(np.greater_equal(errors, trials), 1.0, beta.ppf(1 - alpha, np.add(errors, 1), others))
 
 
 def certified_bound(outcomes: Outcomes, delta: float, level: float = LEVEL) -> float:
@@ -175,7 +175,9 @@ def fix_rule(
     while trials < _MOST_TRIALS:
         bounds = {
             at_least: epsilon_of_rates(
-                _upper(fpr * trials, trials, alpha), _upper((1 - tpr) * trials, trials, alpha), delta
+                clopper_pearson_upper(fpr * trials, trials, alpha),
+                clopper_pearson_upper((1 - tpr) * trials, trials, alpha),
+                delta,
             )
             for at_least, (fpr, tpr) in rates.items()
         }
@@ -184,11 +186,6 @@ def fix_rule(
             return Rule(float(thresholds[int(np.argmax(bounds[at_least]))]), at_least)
         trials *= 4
     raise ValueError("expected scores that tell members from non-members, got some that do not at any threshold")
-
-
-def _upper(errors: FloatArray, trials: float, alpha: float) -> FloatArray:
-    """`clopper_pearson_upper` for any numbers of errors and trials."""
-    return np.where(errors >= trials, 1.0, beta.ppf(1 - alpha, errors + 1, np.maximum(trials - errors, 1e-12)))
 
 
 def pooled_epsilon(
@@ -248,44 +245,3 @@ def _solve(increasing: Callable[[float], float], value: float, top: float = 50.0
     if increasing(0) >= value:
         return 0.0
     return float(brentq(lambda epsilon: increasing(epsilon) - value, 0, top)) if increasing(top) > value else top
-
-
-def one_run_p_value(records: int, guesses: int, correct: int, epsilon: float, delta: float) -> float:
-    """How likely so many correct guesses are at most, under (epsilon, delta)-DP, if every membership is a coin.
-
-    Source: Steinke, Nasr and Jagielski 2023, Privacy Auditing with One (1) Training Run, theorem 5.2 and appendix D.
-
-    Args:
-        records: m, records of which the membership was drawn by independent coins.
-        guesses: r, of how many the auditor said something.
-        correct: v, how often that was right.
-        epsilon: The guarantee that is tested.
-        delta: Likewise.
-
-    Raises:
-        ValueError: Not 0 <= correct <= guesses <= records.
-    """
-    if not 0 <= correct <= guesses <= records:
-        raise ValueError(f"expected 0 <= correct <= guesses <= records, got {correct}, {guesses} and {records}")
-    right = 1 / (1 + math.exp(-epsilon))
-    tail = float(binom.sf(correct - 1, guesses, right))
-    masses = np.cumsum(binom.pmf(correct - np.arange(1, correct + 1), guesses, right))
-    steepest = float(np.max(masses / np.arange(1, correct + 1), initial=0.0))
-    return min(1.0, tail + 2 * records * delta * steepest)
-
-
-def one_run_epsilon(
-    records: int, guesses: int, correct: int, *, delta: float, independent_coins: bool, level: float = LEVEL
-) -> float:
-    """A lower bound of epsilon from one training run (Steinke et al. 2023); valid for independent coins alone.
-
-    Raises:
-        ValueError: Membership is not by independent coins, as in MICO's challenges, where exactly m of 2m records are
-            members; or as `one_run_p_value`.
-    """
-    if not independent_coins:
-        raise ValueError(
-            "the one-run bound needs a membership drawn by independent coins; in a challenge with exactly m members of "
-            "2m records it is not valid. Use certified_epsilon"
-        )
-    return _solve(lambda epsilon: one_run_p_value(records, guesses, correct, epsilon, delta), 1 - level)

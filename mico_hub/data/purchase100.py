@@ -111,11 +111,9 @@ def _cached(info: DatasetInfo, path: Path) -> tuple[Bytes, Bytes, str]:
 
 def git_blob(path: Path) -> str:
     """The id that `git hash-object` gives for a file."""
-    hasher = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    header = b"blob %d\0" % path.stat().st_size
     with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            hasher.update(chunk)
-    return hasher.hexdigest()
+        return hashlib.file_digest(stream, lambda: hashlib.sha1(header, usedforsecurity=False)).hexdigest()
 
 
 @contextmanager
