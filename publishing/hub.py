@@ -28,7 +28,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from huggingface_hub.utils._http import default_client_factory
 from tqdm import tqdm
 
-from mico_hub.messages import listed
+from mico_hub.messages import InputError, listed
 from mico_hub.retries import RequestError, retry
 
 BATCH = 200  # files in a commit
@@ -47,7 +47,7 @@ def _client() -> Any:  # the class is of a library that the client may change
 set_client_factory(_client)
 
 
-class PublishError(RuntimeError):
+class PublishError(InputError, RuntimeError):
     """Something could not be put online, or is not what it should be there; the message says what and what to do."""
 
 

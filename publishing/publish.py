@@ -339,3 +339,38 @@ def pending(made: Plan, api: HfApi, public_id: str, truth_id: str) -> dict[str, 
             stale = sorted(repository.files().keys() - contents.keys()) if repo_id == public_id else []
             found[repo_id] = set(repository.differing(contents)), stale
     return found
+
+
+def verify_all(made: Plan, api: HfApi, public_id: str, truth_id: str) -> dict[str, Mapping[str, Content]]:
+    """Compares every byte that is online with the plan; uploads nothing.
+
+    Returns:
+        Repository -> the files that are online as they are here.
+
+    Raises:
+        PublishError: A file is missing or another one, or the truth is not private.
+    """
+    there = {public_id: made.public} | ({truth_id: made.truth} if made.truth else {})
+    for repo_id, contents in there.items():
+        repository = Repository(api, repo_id, "dataset")
+        verify(repository, contents, contents, "main", others=repo_id == truth_id)
+        if repo_id == truth_id:
+            require_private(repository)
+    return there
+
+
+def refuse_unofficial(root: Path) -> None:
+    """Sees to it that the published folder's suites are on the official base datasets.
+
+    Raises:
+        PublishError: Some are not known to be.
+    """
+    others = [
+        f"{manifest.suite.name}: {manifest.suite.dataset}: {manifest.data_note}"
+        for manifest in published.suites_in(root)
+        if not manifest.data_official
+    ]
+    if others:
+        raise PublishError(
+            listed("not the official base datasets; pass --unofficial-data if that is as it should be:", others)
+        )

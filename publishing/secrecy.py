@@ -21,9 +21,10 @@ import numpy.typing as npt
 import torch
 
 from builders.build import builder_rows
-from mico_hub import signals
+from mico_hub import signals, tables
 from mico_hub.data import DATASETS, BaseDataset
 from mico_hub.data.records import subset
+from mico_hub.messages import listed
 from mico_hub.models import prepared
 from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release import repository
@@ -247,3 +248,18 @@ def record_features(data: BaseDataset) -> dict[str, npt.NDArray[np.float64]]:
     values = torch.cat([part.float() @ directions for part in torch.split(flat, 4_096)]).double().numpy()
     sums = torch.cat([part.float().sum(dim=1) for part in torch.split(flat, 4_096)]).double().numpy()
     return labels | {"sum": sums, **{f"projection {i}": values[:, i] for i in range(values.shape[1])}}
+
+
+def text(findings: Findings) -> str:
+    """What was looked at, and what was found."""
+    columns = ("suite", "without any model", "standard deviations", "points")
+    rows = [
+        (suite, each.feature, f"{each.deviations:+.2f}", f"{each.points:,}")
+        for suite, tried in findings.tried.items()
+        for each in sorted(tried, key=lambda each: -abs(each.deviations))[:3]
+    ]
+    lines = [*findings.notes, "", "the three that deviate most of each suite:", tables.text(columns, rows), ""]
+    lines.append(
+        listed(f"{len(findings.problems)} leaks:", findings.problems) if findings.problems else "no leak found"
+    )
+    return "\n".join(lines)

@@ -12,7 +12,7 @@ import yaml
 from huggingface_hub import SpaceCard
 
 from mico_hub.scoring import mico_score
-from upload_scripts.build_metric import build_metric
+from publishing.metric import build_metric
 
 
 @pytest.fixture(scope="module")

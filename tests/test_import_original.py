@@ -22,8 +22,8 @@ from mico_hub.release import repository
 from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.parquet import FolderError, read_rows
 from mico_hub.sources.original import Original, OriginalError, parse
+from mico_hub.sources.original.importing import find_files, import_suite, suites_named
 from mico_hub.sources.original.release import RELEASES
-from upload_scripts.import_original import chosen_suites, find_files, import_suite
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "upload_scripts" / "import_original.py"
@@ -139,9 +139,9 @@ def test_another_source_does_not_complete_a_suite(tmp_path: Path) -> None:
 
 
 def test_names_are_tracks_or_suites() -> None:
-    assert chosen_suites(["ddp", "sst2_lo"]) == ["sst2_lo", "cifar10_ddp", "purchase100_ddp", "sst2_ddp"]
+    assert suites_named(["ddp", "sst2_lo"]) == ["sst2_lo", "cifar10_ddp", "purchase100_ddp", "sst2_ddp"]
     with pytest.raises(OriginalError, match=r"unknown: digits, sst3\. The competition has the tracks cifar10, "):
-        chosen_suites(["sst3", "digits"])
+        suites_named(["sst3", "digits"])
 
 
 def test_each_suite_comes_from_the_first_source_that_has_it(tmp_path: Path) -> None:

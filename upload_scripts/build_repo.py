@@ -8,26 +8,22 @@ import sys
 from pathlib import Path
 
 from builders.build import build
-from mico_hub.release.format import FormatError
+from mico_hub.cli import frame
 from mico_hub.release.repository import suites_in
+
+
+def run(options: argparse.Namespace) -> None:
+    """Builds the folder."""
+    build(options.suites, options.out)
+    sys.stdout.write(f"{options.out} holds {', '.join(manifest.suite.name for manifest in suites_in(options.out))}\n")
 
 
 def main() -> int:
     """Builds the folder named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = frame.script(__doc__, run, "The same command completes the folder.")
     parser.add_argument("suites", nargs="+", type=Path, metavar="SUITE_FOLDER")
     parser.add_argument("--out", type=Path, default=Path("mico"), help="the published folder (default: mico)")
-    options = parser.parse_args()
-    try:
-        build(options.suites, options.out)
-    except (FormatError, OSError) as error:
-        sys.stderr.write(f"build_repo: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\nbuild_repo: interrupted; the same command makes it whole\n")
-        return 130
-    sys.stdout.write(f"{options.out} holds {', '.join(manifest.suite.name for manifest in suites_in(options.out))}\n")
-    return 0
+    return frame.run(parser)
 
 
 if __name__ == "__main__":

@@ -12,48 +12,28 @@ from pathlib import Path
 
 import datasets
 
-from mico_hub import tables
-from mico_hub.data import DataError, load_base
-from mico_hub.messages import listed
-from mico_hub.release.format import FormatError
-from publishing.secrecy import Findings, inspect
+from mico_hub.cli import frame
+from mico_hub.data import load_base
+from publishing import secrecy
 
 LEAKS = 3  # an exit code that no crash has
 
 
-def report(findings: Findings) -> str:
-    """What was looked at, and what was found."""
-    columns = ("suite", "without any model", "standard deviations", "points")
-    rows = [
-        (suite, each.feature, f"{each.deviations:+.2f}", f"{each.points:,}")
-        for suite, tried in findings.tried.items()
-        for each in sorted(tried, key=lambda each: -abs(each.deviations))[:3]
-    ]
-    lines = [*findings.notes, "", "the three that deviate most of each suite:", tables.text(columns, rows), ""]
-    lines.append(
-        listed(f"{len(findings.problems)} leaks:", findings.problems) if findings.problems else "no leak found"
-    )
-    return "\n".join(lines)
+def run(options: argparse.Namespace) -> int:
+    """Checks, and says what was found."""
+    datasets.disable_progress_bars()
+    findings = secrecy.inspect(options.folder, options.suites, lambda name: load_base(name, options.data))
+    sys.stdout.write(secrecy.text(findings) + "\n")
+    return LEAKS if findings.problems else 0
 
 
 def main() -> int:
     """Checks the folder named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = frame.script(__doc__, run)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the published folder, as build_repo.py made it")
-    parser.add_argument("--suites", type=Path, default=Path("suites"), help="the suite folders (default: suites)")
-    parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
-    options = parser.parse_args()
-    datasets.disable_progress_bars()
-    try:
-        findings = inspect(options.folder, options.suites, lambda name: load_base(name, options.data))
-    except (DataError, FormatError, OSError) as error:
-        sys.stderr.write(f"check_leaks: {error}\n")
-        return 2
-    except KeyboardInterrupt:
-        sys.stderr.write("\ncheck_leaks: interrupted\n")
-        return 130
-    sys.stdout.write(report(findings) + "\n")
-    return LEAKS if findings.problems else 0
+    frame.add_suites(parser)
+    frame.add_data(parser)
+    return frame.run(parser)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import mico_hub
 from builders.build import build
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
+from mico_hub.cli import frame
 from mico_hub.cli.train import parse_models
 from mico_hub.reporting import page
 from mico_hub.reporting.findings import conclusions
@@ -48,12 +49,8 @@ def attack_suite(name: str) -> list[Result]:
     return results
 
 
-def main() -> int:
+def run(options: argparse.Namespace) -> None:
     """Runs the demo in the current folder."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--resume", action="store_true", help="keep the models that are trained")
-    parser.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
-    options = parser.parse_args()
     started = time.perf_counter()
     disable_progress_bars()
 
@@ -78,7 +75,14 @@ def main() -> int:
     sys.stdout.write("\n" + "\n".join(lines) + "\n\n")
     sys.stdout.write(f"{REPOSITORY.resolve()}: the published folder; {REPORT.resolve()}: the report; ")
     sys.stdout.write(f"{time.perf_counter() - started:.0f} s in all\n")
-    return 0
+
+
+def main() -> int:
+    """Takes what to keep, and how many models to train."""
+    parser = frame.script(__doc__, run, "Finished models are kept; resume with --resume.")
+    parser.add_argument("--resume", action="store_true", help="keep the models that are trained")
+    parser.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
+    return frame.run(parser)
 
 
 if __name__ == "__main__":

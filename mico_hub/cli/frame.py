@@ -25,21 +25,41 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
     """Parses the arguments, calls what the parser's default `run` is with them, and gives the exit code.
 
-    Bad input is explained on stderr and gives exit code 2, an interruption 130. After what may not happen again, the
-    parser's default `kept` is added: which work is kept, and how to resume.
+    Bad input is explained on stderr and gives exit code 2, an interruption 130. After an interruption, and where the
+    same command may succeed later, the parser's default `kept` is added: which work is kept, and how to resume.
     """
     options = parser.parse_args(arguments)
     program, kept = Path(parser.prog).stem, options.kept
     try:
         code: int | None = options.run(options)
     except BAD_INPUT as error:
-        advice = f"\n{kept}" if kept and getattr(error, "transient", isinstance(error, OSError)) else ""
+        advice = f"\n{kept}" if kept and _may_pass(error) else ""
         sys.stderr.write(f"{program}: {error}{advice}\n")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
         return EXIT_INTERRUPTED
     return code or 0
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the same command may succeed later: the network or the disk failed, say."""
+    if isinstance(error, InputError):
+        return error.transient
+    return isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
+
+
+def script(doc: str | None, run: Run, kept: str = "") -> argparse.ArgumentParser:
+    """The parser of a script, to which it adds its arguments.
+
+    Args:
+        doc: The script's docstring, for its help.
+        run: What it does.
+        kept: As `add_command` takes it.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.set_defaults(run=run, kept=kept)
+    return parser
 
 
 def add_command(
@@ -58,6 +78,16 @@ def add_command(
     made = commands.add_parser(name, help=summary, description=summary, epilog=f"example: mico-hub {example}")
     made.set_defaults(run=run, kept=kept)
     return made
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """`--data`."""
+    parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
+
+
+def add_suites(parser: argparse.ArgumentParser, name: str = "--suites") -> None:
+    """The folder of suite folders, by default ./suites."""
+    parser.add_argument(name, type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
 
 
 def add_source(parser: argparse.ArgumentParser) -> None:

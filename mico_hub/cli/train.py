@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mico_hub.cli.frame import Commands, add_command
+from mico_hub.cli.frame import Commands, add_command, add_data, add_suites
 from mico_hub.cli.workers import add_workers, device_of, parse_count, workers_of
 from mico_hub.data import load_base
 from mico_hub.models import MODELS
@@ -29,8 +29,8 @@ def add_commands(commands: Commands) -> None:
     )
     made.add_argument("suites", nargs="+", metavar="SUITE")
     made.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
-    made.add_argument("--out", type=Path, default=Path("suites"), help="folder of suite folders (default: suites)")
-    _add_data(made)
+    add_suites(made, "--out")
+    add_data(made)
     made.add_argument("--pretrained", help="folder or Hub model that text models start from")
     add_workers(made)
     made.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
@@ -46,12 +46,8 @@ def add_commands(commands: Commands) -> None:
     )
     made.add_argument("suites", nargs="+", type=Path, metavar="FOLDER", help="suite folders, complete")
     made.add_argument("--signals", nargs="+", metavar="NAME", help=f"of {THERE_ARE} (default: all)")
-    _add_data(made)
+    add_data(made)
     add_workers(made)
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, help="folder of the base datasets (default: MICO_HUB_DATA, else the Hub)")
 
 
 def parse_models(text: str) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ hub.py, folder.py, archive.py   the places themselves
 files.py     files of them, several at once
 rows.py      seeds -> rows
 pickles.py   pickles of torch -> safetensors
+importing.py suites of them as suite folders
 """
 
 from pathlib import Path
