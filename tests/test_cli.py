@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import mico_hub
-from mico_hub import cli, submission
+from mico_hub import cli, submissions
 from mico_hub.attacks import ATTACKS, LADDER
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.suites import SUITES
@@ -110,7 +110,7 @@ def test_the_truth_of_another_training_is_refused(
 
 def test_all_that_is_wrong_with_predictions_is_listed(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = SuiteFolder(work / "mico" / "digits_inf").manifest().suite
-    submission.write(work / "predictions", suite, "train", {i: np.full(200, 0.5) for i in range(4)})
+    submissions.write(work / "predictions", suite, "train", {i: np.full(200, 0.5) for i in range(4)})
     folder = work / "predictions" / "digits" / "digits_inf" / "train"
     shutil.rmtree(folder / "model_0")
     (folder / "model_1" / "prediction.csv").write_text(",".join(["0.5"] * 198))
@@ -254,7 +254,7 @@ def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: py
     assert scored.splitlines()[0] in out
     rows = mico_hub.load_suite("digits_inf")["train"]
     ids = [row["model_id"] for row in rows]
-    stored = submission.read(work / "mine", SUITES["digits_inf"], "train", models=ids)
+    stored = submissions.read(work / "mine", SUITES["digits_inf"], "train", models=ids)
     for model_id, predictions in zip(ids, mico_hub.attack("mine.py", rows), strict=True):
         assert np.array_equal(stored[model_id], predictions)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mico_hub import submission
+from mico_hub import submissions
 from mico_hub.attacks import (
     ATTACKS,
     DEFAULT,
@@ -77,7 +77,7 @@ def _attack(options: argparse.Namespace) -> None:
             by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
             if options.out is not None:
                 out = options.out if len(attacks) == 1 else options.out / attack.name
-                written = submission.write(out, suite.manifest.suite, options.split, by_model, models=list(by_model))
+                written = submissions.write(out, suite.manifest.suite, options.split, by_model, models=list(by_model))
                 sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
             if known:
                 results.append(Result.of(suite, options.split, by_model, attack.title))

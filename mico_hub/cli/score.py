@@ -5,7 +5,7 @@ import json
 import sys
 from pathlib import Path
 
-from mico_hub import submission
+from mico_hub import submissions
 from mico_hub.attacks import ATTACKS
 from mico_hub.cache import atomic_write
 from mico_hub.cli.frame import Commands, add_command, add_split_and_source
@@ -13,7 +13,7 @@ from mico_hub.loading import open_suite
 from mico_hub.reporting import page, scorecard
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
-from mico_hub.submission import SubmissionError
+from mico_hub.submissions import SubmissionError
 from mico_hub.suites import tracks
 
 
@@ -49,7 +49,7 @@ def _score(options: argparse.Namespace) -> None:
         truth = suite.truth(options.split, options.truth)
         for path, label in _labels(options.predictions).items():
             try:
-                predictions = submission.read(path, suite.manifest.suite, options.split, models=list(truth))
+                predictions = submissions.read(path, suite.manifest.suite, options.split, models=list(truth))
             except SubmissionError as error:
                 problems.append(str(error))
                 continue

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from numpy.typing import ArrayLike
 
-from mico_hub import submission
-from mico_hub.submission import SubmissionError
+from mico_hub import submissions
+from mico_hub.submissions import SubmissionError
 from mico_hub.suites import SUITES, Suite
 
 SUITE = SUITES["cifar10_hi"].with_models(2, 3, 1)
@@ -20,7 +20,7 @@ DEV = (2, 3, 4)
 EDGES = [0.0, 1.0, 5e-324, 1 - 2**-53, 0.1 + 0.2, 1 / 3, 2.2250738585072014e-308]
 
 
-def predictions_for(suite: Suite = SUITE, split: str = "dev", seed: int = 0) -> submission.Predictions:
+def predictions_for(suite: Suite = SUITE, split: str = "dev", seed: int = 0) -> submissions.Predictions:
     rng = np.random.default_rng(seed)
     models = {model_id: rng.random(POINTS) for model_id in suite.model_ids[split]}
     for values in models.values():
@@ -31,7 +31,7 @@ def predictions_for(suite: Suite = SUITE, split: str = "dev", seed: int = 0) -> 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A valid submission for dev."""
-    submission.write(tmp_path / "root", SUITE, "dev", predictions_for())
+    submissions.write(tmp_path / "root", SUITE, "dev", predictions_for())
     return tmp_path / "root"
 
 
@@ -41,18 +41,18 @@ def csv(root: Path, model_id: int) -> Path:
 
 def problems(root: Path) -> tuple[str, ...]:
     with pytest.raises(SubmissionError) as caught:
-        submission.read(root, SUITE, "dev")
+        submissions.read(root, SUITE, "dev")
     assert all(problem in str(caught.value) for problem in caught.value.problems)
     assert str(caught.value).startswith(f"cifar10_hi/dev in {root}: ")
     return caught.value.problems
 
 
-def same(left: submission.Predictions, right: submission.Predictions) -> bool:
+def same(left: submissions.Predictions, right: submissions.Predictions) -> bool:
     return list(left) == list(right) and all(left[i].tobytes() == right[i].tobytes() for i in left)
 
 
 def test_csv_gives_back_the_very_same_bits(root: Path) -> None:
-    assert same(submission.read(root, SUITE, "dev"), predictions_for())
+    assert same(submissions.read(root, SUITE, "dev"), predictions_for())
     assert csv(root, 2).read_text().count("\n") == 1
     assert np.array_equal(np.loadtxt(csv(root, 2), delimiter=","), predictions_for()[2])  # as the original scorer reads
 
@@ -63,36 +63,36 @@ def test_parquet_gives_back_the_very_same_bits_for_every_suite_and_split_in_it(t
         (suite, split): predictions_for(suite, split, s)
         for s, (suite, split) in enumerate([(SUITE, "dev"), (SUITE, "final"), (other, "dev")])
     }
-    submission.write_parquet(tmp_path / "new" / "all.parquet", content)
+    submissions.write_parquet(tmp_path / "new" / "all.parquet", content)
     for (suite, split), models in content.items():
-        assert same(submission.read(tmp_path / "new" / "all.parquet", suite, split), models)
-    assert pq.read_schema(tmp_path / "new" / "all.parquet").names == submission.COLUMNS.names
+        assert same(submissions.read(tmp_path / "new" / "all.parquet", suite, split), models)
+    assert pq.read_schema(tmp_path / "new" / "all.parquet").names == submissions.COLUMNS.names
 
 
 def test_writing_again_replaces_and_leaves_no_partial_file(root: Path) -> None:
-    submission.write(root, SUITE, "dev", predictions_for(seed=1))
-    assert same(submission.read(root, SUITE, "dev"), predictions_for(seed=1))
+    submissions.write(root, SUITE, "dev", predictions_for(seed=1))
+    assert same(submissions.read(root, SUITE, "dev"), predictions_for(seed=1))
     assert {path.name for path in root.rglob("*") if path.is_file()} == {"prediction.csv"}
 
 
 def test_float32_and_integers_are_accepted() -> None:
     models: dict[int, ArrayLike] = {2: np.full(POINTS, 0.1, np.float32), 3: [0, 1] * SUITE.m, 4: np.ones(POINTS, bool)}
-    valid = submission.validate(models, SUITE, "dev")
+    valid = submissions.validate(models, SUITE, "dev")
     assert valid[2][0] == np.float32(0.1)
     assert {values.dtype for values in valid.values()} == {np.dtype(np.float64)}
 
 
 def test_models_come_in_ascending_order() -> None:
-    assert list(submission.validate(dict(reversed(predictions_for().items())), SUITE, "dev")) == list(DEV)
+    assert list(submissions.validate(dict(reversed(predictions_for().items())), SUITE, "dev")) == list(DEV)
 
 
 @pytest.mark.parametrize("below", ["", "cifar10", "cifar10/cifar10_hi", "cifar10/cifar10_hi/dev"])
 def test_the_path_may_be_the_root_the_track_the_suite_or_the_split(
     root: Path, below: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert len(submission.read(root / below, SUITE, "dev")) == 3
+    assert len(submissions.read(root / below, SUITE, "dev")) == 3
     monkeypatch.chdir(root / below)
-    assert len(submission.read(Path(), SUITE, "dev")) == 3
+    assert len(submissions.read(Path(), SUITE, "dev")) == 3
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_the_path_may_be_the_root_the_track_the_suite_or_the_split(
 )
 def test_harmless_variations_of_the_text_are_accepted(root: Path, text: Callable[[list[str]], str]) -> None:
     csv(root, 3).write_text(text([repr(value) for value in predictions_for()[3].tolist()]), newline="")
-    assert same(submission.read(root, SUITE, "dev"), predictions_for())
+    assert same(submissions.read(root, SUITE, "dev"), predictions_for())
 
 
 def test_every_problem_is_named_at_once(root: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_link_out_of_the_submission_is_not_followed(root: Path, tmp_path: Path
 def test_a_link_within_the_submission_is_followed(root: Path) -> None:
     csv(root, 2).unlink()
     csv(root, 2).symlink_to(csv(root, 3))
-    assert np.array_equal(submission.read(root, SUITE, "dev")[2], predictions_for()[3])
+    assert np.array_equal(submissions.read(root, SUITE, "dev")[2], predictions_for()[3])
 
 
 def test_what_is_no_file_is_one_problem(root: Path) -> None:
@@ -200,7 +200,7 @@ def test_names_that_are_not_canonical_do_not_count(root: Path) -> None:
 def test_long_lists_are_counted(tmp_path: Path) -> None:
     (tmp_path / "cifar10" / "cifar10_hi" / "train").mkdir(parents=True)
     with pytest.raises(SubmissionError, match=r"model_0, .*, model_9, \.\.\. \(100 in all\) missing$"):
-        submission.read(tmp_path, SUITES["cifar10_hi"], "train")
+        submissions.read(tmp_path, SUITES["cifar10_hi"], "train")
 
 
 def test_a_folder_without_the_split_names_what_was_expected(tmp_path: Path) -> None:
@@ -210,11 +210,11 @@ def test_a_folder_without_the_split_names_what_was_expected(tmp_path: Path) -> N
 
 def test_a_folder_of_another_suite_is_not_taken(root: Path) -> None:
     with pytest.raises(SubmissionError, match="expected a Parquet file or a folder with"):
-        submission.read(root / "cifar10" / "cifar10_hi", SUITES["cifar10_lo"], "dev")
+        submissions.read(root / "cifar10" / "cifar10_hi", SUITES["cifar10_lo"], "dev")
 
 
 def test_two_folders_that_could_be_meant_are_refused(root: Path) -> None:
-    submission.write(root / "cifar10", SUITE, "dev", predictions_for())
+    submissions.write(root / "cifar10", SUITE, "dev", predictions_for())
     assert problems(root / "cifar10")[0].startswith("more than one folder can be meant by cifar10/cifar10_hi/dev")
 
 
@@ -223,27 +223,27 @@ def test_writing_refuses_bad_predictions_and_writes_nothing(tmp_path: Path) -> N
     models[3][7] = 1.5
     models[99] = models.pop(4)
     with pytest.raises(SubmissionError, match="3 problems") as caught:
-        submission.write(tmp_path, SUITE, "dev", models)
+        submissions.write(tmp_path, SUITE, "dev", models)
     assert caught.value.problems[:2] == ("model_4 missing", "model_99 not expected, only model_2, model_3, model_4")
     with pytest.raises(SubmissionError, match=r"^cifar10_hi/dev: 3 problems\n  model_4 missing\n"):
-        submission.write_parquet(tmp_path / "p.parquet", {(SUITE, "dev"): models})
+        submissions.write_parquet(tmp_path / "p.parquet", {(SUITE, "dev"): models})
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_split_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected a split of train, dev, final, got 'test'"):
-        submission.read(tmp_path, SUITE, "test")
+        submissions.read(tmp_path, SUITE, "test")
 
 
 def test_another_number_of_points_can_be_asked_for() -> None:
-    assert len(submission.validate({i: [0.5] * 6 for i in DEV}, SUITE, "dev", points=6)) == 3
+    assert len(submissions.validate({i: [0.5] * 6 for i in DEV}, SUITE, "dev", points=6)) == 3
 
 
 def row(model_id: int | None, predictions: object, split: str = "dev") -> dict[str, object]:
     return {"suite": "cifar10_hi", "split": split, "model_id": model_id, "predictions": predictions}
 
 
-def parquet(path: Path, rows: list[dict[str, object]], schema: pa.Schema | None = submission.COLUMNS) -> Path:
+def parquet(path: Path, rows: list[dict[str, object]], schema: pa.Schema | None = submissions.COLUMNS) -> Path:
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path)
     return path
 
@@ -264,15 +264,15 @@ def test_every_problem_of_a_parquet_file_is_named_at_once(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("rows", "schema", "expected"),
     [
-        ([row(2, [0.5], split="final")], submission.COLUMNS, "no row for it, only for cifar10_hi/final"),
-        ([], submission.COLUMNS, "no row for it, only for nothing"),
+        ([row(2, [0.5], split="final")], submissions.COLUMNS, "no row for it, only for cifar10_hi/final"),
+        ([], submissions.COLUMNS, "no row for it, only for nothing"),
         ([{"suite": "a", "split": "dev"}], None, "got no model_id, predictions"),
         ([row(2, ["x"])], None, "(?i)conver|cast|parse"),
         ([row(2, 0.5)], None, "(?i)conver|cast"),
         ([row(2, [0.5]) | {"suite": 1}], None, "expected suite and split to be strings, got int64"),
-        ([row(2, [0.5])] * 5_000, submission.COLUMNS, "has more than 3006 rows"),
-        ([row(2, [0.5] * 700_000)], submission.COLUMNS, "has more than 3006 rows or 604206 values"),
-        ([row(2, [0.5]) | {"suite": "x" * 40_000_000}], submission.COLUMNS, "would unpack to more than"),
+        ([row(2, [0.5])] * 5_000, submissions.COLUMNS, "has more than 3006 rows"),
+        ([row(2, [0.5] * 700_000)], submissions.COLUMNS, "has more than 3006 rows or 604206 values"),
+        ([row(2, [0.5]) | {"suite": "x" * 40_000_000}], submissions.COLUMNS, "would unpack to more than"),
     ],
     ids=["another split", "empty", "columns", "text", "not lists", "suite", "rows", "values", "bytes"],
 )
@@ -296,9 +296,9 @@ def test_a_long_name_in_every_row_is_held_once(tmp_path: Path) -> None:
     table = pa.Table.from_arrays(
         [
             pa.DictionaryArray.from_arrays(pa.array(np.zeros(3_000, np.int32)), pa.array(["x" * 1_000_000])),
-            *pa.Table.from_pylist([row(2, [0.5])] * 3_000, schema=submission.COLUMNS.remove(0)).columns,
+            *pa.Table.from_pylist([row(2, [0.5])] * 3_000, schema=submissions.COLUMNS.remove(0)).columns,
         ],
-        names=submission.COLUMNS.names,
+        names=submissions.COLUMNS.names,
     )
     pq.write_table(table, tmp_path / "p.parquet")
     usual = pa.default_memory_pool()
@@ -324,4 +324,4 @@ def test_other_types_of_the_same_columns_are_accepted(tmp_path: Path) -> None:
         }
     )
     path = parquet(tmp_path / "p.parquet", [row(i, [0.5] * POINTS) | {"note": "x"} for i in DEV], schema)
-    assert list(submission.read(path, SUITE, "dev")) == list(DEV)
+    assert list(submissions.read(path, SUITE, "dev")) == list(DEV)

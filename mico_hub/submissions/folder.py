@@ -1,0 +1,97 @@
+"""Predictions as the competition's scorer reads them: a folder with `<track>/<suite>/<split>/model_N/prediction.csv`.
+
+Each is one line of comma-separated numbers in [0, 1], in challenge order, higher = member.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from mico_hub.cache import atomic_write
+from mico_hub.submissions.check import BYTES_PER_VALUE, FILE_NAME, SubmissionError, Wanted, read_bounded, validate
+from mico_hub.suites import Suite
+
+
+def write(
+    root: Path,
+    suite: Suite,
+    split: str,
+    predictions: Mapping[int, ArrayLike],
+    *,
+    points: int | None = None,
+    models: Sequence[int] | None = None,
+) -> Path:
+    """Writes `root/<track>/<suite>/<split>/model_N/prediction.csv` for every model; gives the split's folder.
+
+    Each file appears whole or not at all, and gives back the very same float64 values.
+
+    Args:
+        root: Made where it does not exist.
+        suite: Whose predictions they are.
+        split: `train`, `dev` or `final`.
+        predictions: As `validate` takes them.
+        points: As `validate` takes it.
+        models: As `validate` takes them.
+
+    Raises:
+        SubmissionError: The predictions are not valid; nothing is written.
+    """
+    folder = root / suite.track / suite.name / split
+    for model_id, values in validate(predictions, suite, split, points=points, models=models).items():
+        line = ",".join(map(repr, values.tolist())) + "\n"
+        atomic_write(folder / f"model_{model_id}" / FILE_NAME, line.encode())
+    return folder
+
+
+def read_folder(path: Path, suite: Suite, split: str, wanted: Wanted) -> list[tuple[str, ArrayLike | Exception]]:
+    """What is there for each model, by its folder's name: its numbers as text, or why they cannot be read.
+
+    Raises:
+        SubmissionError: The split's folder is missing, lies outside `path`, or could be one of several.
+    """
+    folder = _split_folder(path, suite, split, wanted.where)
+    known = [f"model_{model_id}" for model_id in wanted.models]
+    found: list[tuple[str, ArrayLike | Exception]] = []
+    for name in known:
+        try:
+            found.append((name, _read_csv(folder / name / FILE_NAME, path.resolve(), wanted.points)))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as problem:
+            found.append((name, problem))
+    there = {entry.name for entry in folder.iterdir() if entry.name.startswith("model_")}
+    return [*found, *((name, []) for name in sorted(there.difference(known)))]
+
+
+def _split_folder(path: Path, suite: Suite, split: str, where: str) -> Path:
+    """The folder of the split, in a path that may itself end with the track, the suite or the split."""
+    parts = (suite.track, suite.name, split)
+    given = path.absolute().parts
+    candidates = [path.joinpath(*parts[k:]) for k in range(4) if k == 0 or given[-k:] == parts[:k]]
+    folders = [folder for folder in candidates if folder.is_dir()]
+    if len(folders) > 1:
+        raise SubmissionError(where, [f"more than one folder can be meant by {'/'.join(parts)}"])
+    if not folders:
+        raise SubmissionError(where, [f"expected a Parquet file or a folder with {'/'.join(parts)}"])
+    if not folders[0].resolve().is_relative_to(path.resolve()):
+        raise SubmissionError(where, [f"{'/'.join(parts)} is a link out of the submission"])
+    return folders[0]
+
+
+def _read_csv(path: Path, root: Path, points: int) -> list[str]:
+    """The fields of the file's one line. OSError or ValueError where it is not as it should be."""
+    try:
+        real = path.resolve(strict=True)
+    except RuntimeError:
+        raise ValueError(f"{FILE_NAME} is a link to itself") from None
+    if not real.is_relative_to(root):
+        raise ValueError(f"{FILE_NAME} is a link out of the submission")
+    content = read_bounded(real, BYTES_PER_VALUE * (points + 1))
+    try:
+        lines = content.decode("utf-8-sig").strip().splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{FILE_NAME} is not text") from None
+    if len(lines) != 1:
+        raise ValueError(f"{FILE_NAME}: expected one line of {points} numbers, got {len(lines)} lines")
+    return lines[0].split(",")

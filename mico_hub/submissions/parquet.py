@@ -1,0 +1,77 @@
+"""Predictions as one Parquet file: a row for each model of any number of suites and splits."""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import ArrayLike
+
+from mico_hub.cache import atomic_write
+from mico_hub.submissions.check import BYTES_PER_VALUE, listed, read_bounded, validate
+from mico_hub.suites import SUITES, Suite
+
+COLUMNS = pa.schema(
+    {"suite": pa.string(), "split": pa.string(), "model_id": pa.int32(), "predictions": pa.list_(pa.float64())}
+)
+"""The columns; predictions are in challenge order."""
+
+
+def write_parquet(
+    path: Path, predictions: Mapping[tuple[Suite, str], Mapping[int, ArrayLike]], *, points: int | None = None
+) -> None:
+    """Writes one Parquet file, whole or not at all.
+
+    Args:
+        path: The file.
+        predictions: (suite, split) -> what `validate` takes.
+        points: As `validate` takes it.
+
+    Raises:
+        SubmissionError: The predictions are not valid; nothing is written.
+    """
+    rows = [
+        {"suite": suite.name, "split": split, "model_id": model_id, "predictions": values}
+        for (suite, split), models in predictions.items()
+        for model_id, values in validate(models, suite, split, points=points).items()
+    ]
+    content = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), content, compression="zstd")
+    atomic_write(path, content.getvalue())
+
+
+def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[int, ArrayLike]]:
+    """Model id and predictions of the split's rows. OSError, ValueError or ArrowException where it cannot be had."""
+    most_rows = sum(sum(each.models) for each in SUITES.values()) + sum(suite.models)
+    most_values = most_rows * (points + 1)
+    content = read_bounded(path, BYTES_PER_VALUE * most_values)
+    file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["suite", "split"])
+    groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+    columns = [group.column(i) for group in groups for i in range(group.num_columns)]
+    # Encoded and compressed, a few bytes can stand for any number of values.
+    if file.metadata.num_rows > most_rows or any(column.num_values > most_values for column in columns):
+        raise ValueError(f"{path.name} has more than {most_rows} rows or {most_values} values")
+    if sum(column.total_uncompressed_size for column in columns) > BYTES_PER_VALUE * most_values:
+        raise ValueError(f"{path.name} would unpack to more than {BYTES_PER_VALUE * most_values} bytes")
+    lacking = [name for name in COLUMNS.names if name not in file.schema_arrow.names]
+    if lacking:
+        raise ValueError(f"{path.name}: expected the columns {', '.join(COLUMNS.names)}, got no {', '.join(lacking)}")
+    table = file.read(columns=COLUMNS.names)
+    numbers = table.select(COLUMNS.names[2:]).cast(pa.schema(list(COLUMNS)[2:])).to_pylist()
+    rows: dict[tuple[str | None, str | None], list[tuple[int, ArrayLike]]] = {}
+    for key, row in zip(zip(_names(table["suite"]), _names(table["split"]), strict=True), numbers, strict=True):
+        rows.setdefault(key, []).append((row["model_id"], row["predictions"] or []))
+    if (suite.name, split) not in rows:
+        there = sorted(f"{its_suite}/{its_split}" for its_suite, its_split in rows)
+        raise ValueError(f"{path.name} has no row for it, only for {listed(there) or 'nothing'}")
+    return rows[suite.name, split]
+
+
+def _names(column: pa.ChunkedArray) -> Iterator[str | None]:
+    """The strings of a dictionary column, each once in memory: written out, a long one could fill it from few bytes."""
+    if not pa.types.is_dictionary(column.type):
+        raise ValueError(f"expected suite and split to be strings, got {column.type}")
+    for chunk in column.chunks:
+        names = chunk.dictionary.to_pylist()
+        yield from (None if index is None else names[index] for index in chunk.indices.to_pylist())
