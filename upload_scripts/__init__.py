@@ -1,1 +1,1 @@
-"""What a maintainer runs: train a suite, build the published folder, try it all."""
+"""What a maintainer runs: import the competition's models, build the published folder, check it, publish it; the demo."""
