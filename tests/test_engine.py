@@ -94,8 +94,8 @@ def results(kind: str, patch: pytest.MonkeyPatch) -> dict[str, list[float]]:
 
 
 def same(found: dict[str, list[float]], kept: dict[str, list[float]]) -> bool:
-    """But for rounding, which differs between processors."""
-    return found.keys() == kept.keys() and all(np.allclose(found[k], kept[k], rtol=1e-3, atol=1e-5) for k in kept)
+    """But for rounding, which differs between processors; a signal more changes none of the others."""
+    return found.keys() >= kept.keys() and all(np.allclose(found[k], kept[k], rtol=1e-3, atol=1e-5) for k in kept)
 
 
 @pytest.mark.parametrize("kind", MODULES)

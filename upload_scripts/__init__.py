@@ -1,1 +1,1 @@
-"""What a maintainer runs: import the competition's models, build the published folder, check it, publish it; the demo."""
+"""What a maintainer runs: import the competition's models, build, check and publish the published folder; the demo."""

@@ -44,7 +44,7 @@ def attack_suite(name: str) -> list[Result]:
         by_model = dict(zip(suite.split(split)["model_id"], predictions, strict=True))
         result = Result.of(suite, split, by_model, attack, title=ATTACKS[attack].title, truth=truth, seconds=seconds)
         scores = metric.compute(predictions=result.predictions, references=result.membership)
-        assert scores == result.scores, "the metric and the report differ"
+        assert scores.items() <= result.scores.items(), "the metric and the report differ"
         results.append(result)
     return results
 

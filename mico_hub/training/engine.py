@@ -22,7 +22,7 @@ TRAINING = 1
 """
 
 SIGNALS = 1
-"""Of the code that computes signals: another number where the same model may get other values, or other signals."""
+"""Of the code that computes signals: another number where the same model may get other values."""
 
 PACKAGES = ("torch", "opacus", "numpy", "transformers", "safetensors")
 """Whose versions a suite records."""
