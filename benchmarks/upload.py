@@ -26,7 +26,7 @@ from builders.build import build
 from mico_hub import models, tables
 from mico_hub.data import load_base
 from mico_hub.randomness import Keys
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured, disclose, truth
 from mico_hub.release.folder import SuiteFolder
@@ -65,7 +65,7 @@ def random_suite(suite: Suite, root: Path, accuracy: float = 0.5) -> None:
     public = []
     for model_id, split in enumerate(tqdm(splits, desc=f"making {suite.name}", unit="model")):
         network = models.initialise(suite.model, os.urandom(16))
-        sha256, size = checkpoint.save(network, suite.model, folder.checkpoint(suite, model_id))
+        sha256, size = checkpoints.save(network, suite.model, folder.checkpoint(suite, model_id))
         measured = Measured(checkpoint_path(suite, model_id), sha256, size, accuracy, suite.epsilon, suite.delta)
         public.append(disclose(suite, model_id, split, measured)[0])
     folder.finish(public)

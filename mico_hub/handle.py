@@ -179,9 +179,9 @@ class Handle:
             SourceError: No place has a file with the row's sha256; the message lists the places tried.
             CheckpointError: The file is right but does not fit its network, or holds anything but tensors.
         """
-        from mico_hub.release import checkpoints as checkpoint
+        from mico_hub.release import checkpoints
 
-        return checkpoint.load(self.checkpoint(row))
+        return checkpoints.load(self.checkpoint(row))
 
     def checkpoint(self, row: Any) -> Path:
         """The local safetensors file of a row's checkpoint: downloaded, converted and cached where that is needed.

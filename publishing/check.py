@@ -18,9 +18,8 @@ from mico_hub import signals
 from mico_hub.data import DATASETS
 from mico_hub.messages import listed
 from mico_hub.models import MODELS
-from mico_hub.release import checkpoints as checkpoint
 from mico_hub.release import repository
-from mico_hub.release.checkpoints import metadata_of, sha256_of
+from mico_hub.release.checkpoints import CheckpointError, check_header, header_of, metadata_of, sha256_of
 from mico_hub.release.consistency import problems_of
 from mico_hub.release.disclosure import hidden_splits
 from mico_hub.release.folder import SIGNALS
@@ -106,7 +105,7 @@ def _strange(root: Path, expected: set[str]) -> Iterator[str]:
         yield f"{relative}: no such file"
 
 
-def _wrong_suite(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> Iterator[str]:
+def _wrong_suite(root: Path, manifest: Manifest, paths: Sequence[str]) -> Iterator[str]:
     suite = manifest.suite
     if suite.dataset not in DATASETS or suite.model not in MODELS:
         yield f"expected a base dataset and a network that mico-hub has, got {suite.dataset} and {suite.model}"
@@ -127,22 +126,22 @@ def _wrong_suite(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> 
             f"expected a commitment to the truth of {hidden_splits(suite)}, got {sorted(manifest.commitments)}: it was "
             f"begun by a version that made none, and nobody could show that its truth was fixed"
         )
-    yield from _wrong_headers(root, manifest, checkpoints)
+    yield from _wrong_headers(root, manifest, paths)
 
 
-def _wrong_headers(root: Path, manifest: Manifest, checkpoints: Sequence[str]) -> Iterator[str]:
+def _wrong_headers(root: Path, manifest: Manifest, paths: Sequence[str]) -> Iterator[str]:
     """All checkpoints of a suite begin with the same bytes, and those fit the network."""
     headers: dict[bytes, str] = {}
-    for name in checkpoints:
+    for name in paths:
         path = root / name
         if not path.is_file():
             continue
         try:
-            header = checkpoint.header_of(path)
+            header = header_of(path)
             if header not in headers:
-                checkpoint.check_header(path, manifest.suite.model)
+                check_header(path, manifest.suite.model)
                 headers[header] = name
-        except checkpoint.CheckpointError as error:
+        except CheckpointError as error:
             yield str(error)
             return
     if len(headers) > 1:

@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalTokenNotFoundError
 
 from mico_hub.messages import listed
-from mico_hub.release import repository as published
+from mico_hub.release import repository
 from mico_hub.release.disclosure import hidden_splits
 from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.manifest import Manifest
@@ -68,7 +68,7 @@ def plan(root: Path, fresh: Path, digests: Mapping[str, str], suites: Path) -> P
     Raises:
         PublishError: A file has changed since it was checked.
     """
-    manifests = published.suites_in(fresh)
+    manifests = repository.suites_in(fresh)
     truth: dict[str, Content] = {}
     folders: dict[SuiteFolder, Manifest] = {}
     for manifest in manifests:
@@ -87,7 +87,7 @@ def plan(root: Path, fresh: Path, digests: Mapping[str, str], suites: Path) -> P
         public[path] = Content((fresh / path).read_bytes(), last=True)
         if public[path].sha256() != digest:
             raise PublishError(f"{fresh / path} has changed since it was checked")
-    return Plan(public, truth, folders, published.versions(fresh)[-1].tag)
+    return Plan(public, truth, folders, repository.versions(fresh)[-1].tag)
 
 
 def _truth_of(manifest: Manifest, folder: SuiteFolder) -> dict[str, Content]:
@@ -221,8 +221,8 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
         raise PublishError(listed(f"{public.id} holds something else, which would be deleted:", foreign))
     _refuse_grown(public, made, online)
     text = _text(public, VERSIONS, online).encode()
-    before = published.versions_from(text, f"{public.id}/{VERSIONS}") if text else []
-    ours = published.versions_from(made.public[VERSIONS].data(), VERSIONS)
+    before = repository.versions_from(text, f"{public.id}/{VERSIONS}") if text else []
+    ours = repository.versions_from(made.public[VERSIONS].data(), VERSIONS)
     if before != ours[: len(before)]:
         raise PublishError(
             f"{public.id} has versions up to {before[-1].tag} that this folder does not know: put its {VERSIONS} into "
@@ -288,7 +288,7 @@ def _tags(public: Repository) -> dict[str, str]:
 def _tag_what_is_there(public: Repository) -> None:
     """An interruption may have come before the tag; `versions.json` and what it names came in one commit."""
     text = _text(public, VERSIONS, public.files())
-    if text and (name := published.versions_from(text.encode(), VERSIONS)[-1].tag) not in _tags(public):
+    if text and (name := repository.versions_from(text.encode(), VERSIONS)[-1].tag) not in _tags(public):
         tag(public, name, str(public.info().sha), text.encode())
 
 
@@ -367,7 +367,7 @@ def refuse_unofficial(root: Path) -> None:
     """
     others = [
         f"{manifest.suite.name}: {manifest.suite.dataset}: {manifest.data_note}"
-        for manifest in published.suites_in(root)
+        for manifest in repository.suites_in(root)
         if not manifest.data_official
     ]
     if others:

@@ -26,8 +26,7 @@ from mico_hub.data import DATASETS, BaseDataset
 from mico_hub.data.records import subset
 from mico_hub.messages import listed
 from mico_hub.models import prepared
-from mico_hub.release import checkpoints as checkpoint
-from mico_hub.release import repository
+from mico_hub.release import checkpoints, repository
 from mico_hub.release.disclosure import Measured, disclose, hidden_splits
 from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.manifest import Manifest
@@ -208,7 +207,7 @@ def _other_signals(root: Path, fresh: Path, rows: Sequence[Row], data: BaseDatas
     for split in dict.fromkeys(row["split"] for row in rows):
         row = draw.choice([row for row in rows if row["split"] == split])
         records = np.array(sorted(draw.sample(list(row["challenge"]), min(SAMPLED, len(row["challenge"])))))
-        network = checkpoint.load(root / row["checkpoint"])
+        network = checkpoints.load(root / row["checkpoint"])
         names = [file.name for file in files]
         values = signals.values_of([network], subset(data, records, "cpu"), names, "cpu")
         for file in files:

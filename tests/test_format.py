@@ -18,8 +18,7 @@ from safetensors.numpy import load_file, save_file
 
 import mico_hub
 from mico_hub import signals
-from mico_hub.release import checkpoints as checkpoint
-from mico_hub.release import repository
+from mico_hub.release import checkpoints, repository
 from mico_hub.release.checkpoints import metadata_of
 from mico_hub.release.commitments import Opening
 from mico_hub.release.folder import SuiteFolder
@@ -205,7 +204,7 @@ FILES: list[tuple[str, Callable[[Path, dict[str, Any]], None], Callable[[Path], 
     (
         "public/train/model_0.safetensors",
         in_metadata,
-        lambda root: checkpoint.load(root / "public/train/model_0.safetensors"),
+        lambda root: checkpoints.load(root / "public/train/model_0.safetensors"),
     ),
     (
         "public/signals/loss.safetensors",

@@ -14,7 +14,7 @@ import torch
 from originals import GOLDEN, PURCHASE, SST2, members, pickled
 
 from mico_hub.models import build
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.checkpoints import CheckpointError
 from mico_hub.sources.original import pickles
 
@@ -40,7 +40,7 @@ def saved(value: object, **options: Any) -> bytes:
 
 @pytest.mark.parametrize("content", [ZIPPED, LEGACY, CUDA], ids=["zip", "before torch 1.6", "from cuda:0"])
 def test_every_format_gives_the_same_model(content: bytes, tmp_path: Path) -> None:
-    network = checkpoint.load(converted(content, tmp_path))
+    network = checkpoints.load(converted(content, tmp_path))
     original = torch.load(io.BytesIO(ZIPPED), weights_only=True)
     assert list(network.state_dict()) == list(original)
     assert all(torch.equal(tensor, original[key]) for key, tensor in network.state_dict().items())
@@ -48,7 +48,7 @@ def test_every_format_gives_the_same_model(content: bytes, tmp_path: Path) -> No
 
 def test_a_wrappers_prefix_goes(tmp_path: Path) -> None:
     content = pickled("cnn")
-    network = checkpoint.load(converted(content, tmp_path, "cnn"))
+    network = checkpoints.load(converted(content, tmp_path, "cnn"))
     original = torch.load(io.BytesIO(content), weights_only=True)
     assert all(key.startswith("_module.") for key in original)
     assert all(torch.equal(tensor, original[f"_module.{key}"]) for key, tensor in network.state_dict().items())
@@ -58,10 +58,10 @@ def test_a_text_model_has_the_configuration_beside_it_and_loses_its_position_ids
     path = converted(BIN, tmp_path, "roberta", CONFIG)
     original = torch.load(io.BytesIO(BIN), weights_only=True)
     assert "roberta.embeddings.position_ids" in original
-    network = checkpoint.load(path)
+    network = checkpoints.load(path)
     assert {*network.state_dict(), "roberta.embeddings.position_ids"} == set(original)
     assert all(torch.equal(tensor, original[key]) for key, tensor in network.state_dict().items())
-    metadata = checkpoint.read_metadata(path)["configuration"]
+    metadata = checkpoints.read_metadata(path)["configuration"]
     assert metadata["hidden_size"] == 64
     assert metadata["layer_norm_eps"] == 1e-12
 

@@ -10,10 +10,9 @@ from matplotlib.text import Text
 
 from mico_hub import tables
 from mico_hub.metrics.mico_score.scoring import full_roc_curve
-from mico_hub.reporting import figures as plots
-from mico_hub.reporting import page as report
+from mico_hub.reporting import figures, page
 from mico_hub.reporting.findings import conclusions
-from mico_hub.reporting.page import HEADERS, page, save_figures, table, write_report
+from mico_hub.reporting.page import HEADERS, save_figures, table, write_report
 from mico_hub.reporting.results import Result
 from mico_hub.suites import get_suite
 
@@ -233,7 +232,7 @@ def test_final_is_the_main_split_and_train_is_called_approximate() -> None:
     assert "approximate and too narrow" not in words(both)
     train = [make("digits_inf", 1.5, split="train")]
     assert "approximate and too narrow" in words(train)
-    assert "--truth" not in page(train, "train")
+    assert "--truth" not in page.html(train, "train")
 
 
 def test_each_track_has_its_own_words() -> None:
@@ -256,7 +255,7 @@ def test_the_table_has_every_result_in_order(results: list[Result]) -> None:
 
 
 def test_the_page_is_well_formed_self_contained_and_complete(results: list[Result]) -> None:
-    html = page(results, "A <title> & more")
+    html = page.html(results, "A <title> & more")
     checked = check(html)
     text = "".join(checked.text)
     assert checked.resources == []
@@ -306,9 +305,9 @@ def test_a_band_is_that_of_resampled_and_sorted_points(decimals: int) -> None:
     rng = np.random.default_rng(3)
     membership = [rng.permutation(np.repeat([0, 1], size)) for size in (5, 8, 3, 6)]
     predictions = [rng.normal(of_model).round(decimals) for of_model in membership]
-    made = plots.curve("", 0, membership, predictions, main=True, rng=np.random.default_rng(1))
+    made = figures.curve("", 0, membership, predictions, main=True, rng=np.random.default_rng(1))
     naive = []
-    for counts in np.random.default_rng(1).multinomial(4, [0.25] * 4, size=plots.BAND_DRAWS):
+    for counts in np.random.default_rng(1).multinomial(4, [0.25] * 4, size=figures.BAND_DRAWS):
         drawn = np.repeat(np.arange(4), counts)
         fpr, tpr, _ = full_roc_curve(
             np.concatenate([membership[i] for i in drawn]), np.concatenate([predictions[i] for i in drawn])
@@ -322,27 +321,27 @@ def test_a_band_is_that_of_resampled_and_sorted_points(decimals: int) -> None:
 
 def test_a_curve_of_a_split_that_is_not_the_main_one_has_no_band() -> None:
     result = make("digits_inf", 1.0, models=2)
-    made = plots.curve("", 0, result.membership, result.predictions, main=False, rng=np.random.default_rng(0))
+    made = figures.curve("", 0, result.membership, result.predictions, main=False, rng=np.random.default_rng(0))
     assert made.band is None
     assert (made.fpr[0], made.fpr[-1], made.tpr[-1], made.negatives) == (0, 1, 1, 100)
 
 
 def test_attacks_on_a_suite_are_compared_in_the_page(results: list[Result]) -> None:
-    text = " ".join("".join(check(page(results, "t")).text).split())
+    text = " ".join("".join(check(page.html(results, "t")).text).split())
     assert "to the first" in text
     assert "Ranks such as 1-2 overlap" in text
-    lone = " ".join("".join(check(page(digits(1.0, 0.5, 0.0), "t")).text).split())
+    lone = " ".join("".join(check(page.html(digits(1.0, 0.5, 0.0), "t")).text).split())
     assert "to the first" not in lone
 
 
 def test_the_ceiling_is_drawn_where_the_noise_is_known() -> None:
     hi = make("digits_hi", 0.7)
     assert hi.ceiling is None
-    assert "ceiling for any attack" not in page([hi], "t")
+    assert "ceiling for any attack" not in page.html([hi], "t")
     noisy = make("digits_hi", 0.7, noise_multiplier=4.5)
     assert noisy.ceiling is not None
     assert noisy.ceiling.adjacency == "substitution"
-    html = page([noisy], "t")
+    html = page.html([noisy], "t")
     assert html.count("ceiling for any attack") >= 4  # three legends and the explanation
     assert make("digits_inf", 0.7).ceiling is None
 
@@ -367,18 +366,18 @@ def test_pictures_are_written_on_request(tmp_path: Path, file_format: str) -> No
 
 
 def test_predictions_that_are_all_the_same_have_a_distribution() -> None:
-    figure = plots.distribution_figure([[0, 1]], [[0.5, 0.5]], np.inf, "threshold")
-    assert plots.svg(figure, "name", "what").startswith("<svg")
+    figure = figures.distribution_figure([[0, 1]], [[0.5, 0.5]], np.inf, "threshold")
+    assert figures.svg(figure, "name", "what").startswith("<svg")
 
 
 def test_of_many_attacks_the_best_are_drawn_and_all_are_listed() -> None:
     """As many as there are colours; the page says so."""
     many = [make("digits_inf", shift / 4, attack=f"attack{shift}", title=f"attack {shift}") for shift in range(9)]
-    html = page(many, "many")
+    html = page.html(many, "many")
     assert "The best 6 of 9 attacks are drawn, here and above." in html
     best = {result.title for result in sorted(many, key=lambda result: result.tpr)[-6:]}
-    figures = report._figures(many, many)
+    figures = page._figures(many, many)
     legends = [text.get_text() for text in figures["linear"][0].findobj(Text)]
     assert {text for text in legends if text.startswith("attack")} == best
     assert all(f"attack {shift}" in html for shift in range(9))
-    assert "are drawn, here and above" not in page(many[:6], "few")
+    assert "are drawn, here and above" not in page.html(many[:6], "few")

@@ -12,7 +12,7 @@ from torch import nn
 from mico_hub import models
 from mico_hub.models import MODELS, initialise
 from mico_hub.randomness import GaussianNoise, Keys, numpy_generator
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training.gradients import stackable
@@ -259,8 +259,8 @@ def test_text_models_start_from_a_local_folder(tmp_path: Path) -> None:
     heads = [network.state_dict()["classifier.dense.weight"] for network in (trained, other)]
     assert not torch.equal(*heads)
     path = tmp_path / "model.safetensors"
-    path.write_bytes(checkpoint.serialise(trained, "roberta"))
-    assert checkpoint.load(path).config.hidden_size == 8  # type: ignore[union-attr]
+    path.write_bytes(checkpoints.serialise(trained, "roberta"))
+    assert checkpoints.load(path).config.hidden_size == 8  # type: ignore[union-attr]
     moved = train_model(assignment(small(SUITES["sst2_hi"]), noise=1.0), start=start)
     assert not torch.equal(weights(moved), weights(trained))
 

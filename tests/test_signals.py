@@ -25,7 +25,7 @@ from mico_hub.data import DATASETS, DataError, load_base
 from mico_hub.data.records import subset
 from mico_hub.handle import Handle
 from mico_hub.models import build, initialise, logits
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import FolderError, read_rows
 from mico_hub.signals import KNOWN, POPULATION, Layout, SignalError
@@ -168,7 +168,7 @@ def test_a_file_holds_what_its_models_give(trained: Path, name: str) -> None:
     suite = folder.manifest().suite
     data = load_base("digits")
     rows: Any = read_rows(folder.rows_path("public"))
-    networks = [checkpoint.load(folder.checkpoint(suite, row["model_id"])) for row in rows]
+    networks = [checkpoints.load(folder.checkpoint(suite, row["model_id"])) for row in rows]
     for signal_name in ("margin", "gradient_norm_layer_2"):
         found = signals.read(folder.signals / f"{signal_name}.safetensors")
         assert (found.suite, found.name) == (name, signal_name)
@@ -265,9 +265,9 @@ def test_what_cannot_be_computed_says_so(trained: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="digits_lo was trained on digits with digest"):
         compute_suite(folder.root, data=replace(load_base("digits"), digest="0" * 64, note="another one"))
     path = folder.checkpoint(folder.manifest().suite, 5)
-    network = checkpoint.load(path)
+    network = checkpoints.load(path)
     next(network.parameters()).data.fill_(torch.nan)
-    checkpoint.save(network, "digits_mlp", path)
+    checkpoints.save(network, "digits_mlp", path)
     with pytest.raises(FolderError, match=r"model_5\.safetensors: expected a checkpoint with sha256"):
         compute_suite(folder.root)
     assert not folder.signals.exists()

@@ -21,7 +21,7 @@ from synthetic import tiny_weights
 from mico_hub import cache, cli
 from mico_hub.data import load_base
 from mico_hub.randomness import Keys
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release import folder as folder_module
 from mico_hub.release.disclosure import Measured
 from mico_hub.release.folder import SuiteFolder
@@ -128,7 +128,7 @@ def test_a_stack_gives_the_same_suite_to_rounding(tmp_path: Path) -> None:
 
 
 def loaded(folder: SuiteFolder, model_id: int) -> np.ndarray:
-    network = checkpoint.load(folder.checkpoint(folder.manifest().suite, model_id))
+    network = checkpoints.load(folder.checkpoint(folder.manifest().suite, model_id))
     return np.concatenate([parameter.detach().numpy().ravel() for parameter in network.parameters()])
 
 
@@ -407,7 +407,7 @@ def test_what_was_measured_of_a_model_is_kept_with_a_digest(trained: Path, tmp_p
     shutil.copytree(trained / "digits_hi", folder.root)
     suite, data = folder.manifest().suite, load_base("digits")
     for model_id, row in enumerate(read_truth(folder.rows_path("private"))):
-        network = checkpoint.load(folder.checkpoint(suite, model_id))
+        network = checkpoints.load(folder.checkpoint(suite, model_id))
         losses = [
             float(torch.nn.functional.cross_entropy(network(data.inputs([record])), data.labels[[record]]).detach())
             for record in row["challenge"][row["membership"] == 1]

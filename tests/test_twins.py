@@ -15,9 +15,8 @@ from mico_hub.data import DATASETS, BaseDataset, Twins, load_base, twins
 from mico_hub.release import repository
 from mico_hub.release.disclosure import Measured, disclose
 from mico_hub.release.manifest import Manifest
-from mico_hub.reporting import scorecard
+from mico_hub.reporting import page, scorecard
 from mico_hub.reporting.findings import conclusions
-from mico_hub.reporting.page import page
 from mico_hub.reporting.results import Result
 from mico_hub.scoring import TITLES, intervals, mico_score
 from mico_hub.splits import draw
@@ -148,7 +147,7 @@ def test_attacks_are_compared_without_twins_too() -> None:
         assert line.split()[-4:] == [f"{each.without_twins['TPR_FPR_1000']:.4f}", f"{low:.4f}", "to", f"{high:.4f}"]
     (said,) = [words for words in conclusions(both) if "exact twin" in words]
     assert said.endswith("on sst2_hi (12 points fewer).")
-    html = page(both, "t")
+    html = page.html(both, "t")
     assert '<th scope="col">without twins</th>' in html
     assert "<dt>without twins</dt>" in html
 
@@ -156,7 +155,7 @@ def test_attacks_are_compared_without_twins_too() -> None:
 @pytest.mark.parametrize(("twin", "known"), [(None, None), ([np.zeros(40, dtype=bool)] * 3, 0)])
 def test_nothing_is_said_of_twins_where_there_are_none(twin: list[Any] | None, known: int | None) -> None:
     both = [result("lira", 2.0, twin), result("loss", 0.5, twin)]
-    for text in (scorecard.card(both[0]), scorecard.comparison(both), page(both, "t"), *conclusions(both)):
+    for text in (scorecard.card(both[0]), scorecard.comparison(both), page.html(both, "t"), *conclusions(both)):
         assert "twin" not in text
     (read,) = scorecard.as_json(both[:1])["results"]
     assert (read["points_with_twin"], read["scores_without_twins"]) == (known, None)

@@ -18,7 +18,7 @@ import torch
 from mico_hub.data import load_base
 from mico_hub.models.mlp import MLP
 from mico_hub.randomness import Keys
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
@@ -284,7 +284,7 @@ def test_a_job_that_fails_on_the_cluster_fails_as_it_would_here(tmp_path: Path) 
         assert [[model.weights for model in group] for group in finished] == [[model.weights for model in alone]]
     path = tmp_path / "model.safetensors"
     path.write_bytes(alone[0].weights)
-    checkpoint.load(path)
+    checkpoints.load(path)
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:", "ray://", "127.0.0.1:99999"])

@@ -10,8 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mico_hub.cache import atomic_write
-from mico_hub.reporting import figures as plots
-from mico_hub.reporting import scorecard
+from mico_hub.reporting import figures, scorecard
 from mico_hub.reporting.findings import (
     CHANCE,
     by_track,
@@ -32,7 +31,7 @@ HEADERS = (
     *("TPR at 10% FPR", "95% interval", "AUC", "model accuracy", "claimed epsilon", "seconds"),
 )
 _COLUMNS = (*["word"] * 3, "main", *["number"] * 5)  # how the page shows them
-_SCALES: dict[plots.Scale, str] = {"linear": "linear", "log": "logarithmic"}
+_SCALES: dict[figures.Scale, str] = {"linear": "linear", "log": "logarithmic"}
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("mico_hub.reporting"),
@@ -81,10 +80,10 @@ def write_report(results: Sequence[Result], path: Path, title: str) -> None:
     Raises:
         ValueError: There are no results, or an attack was run twice on a split of a suite.
     """
-    atomic_write(path, page(results, title).encode())
+    atomic_write(path, html(results, title).encode())
 
 
-def page(results: Sequence[Result], title: str) -> str:
+def html(results: Sequence[Result], title: str) -> str:
     """The page's HTML.
 
     Raises:
@@ -127,7 +126,7 @@ def _drawn(results: Sequence[Result]) -> list[str]:
     """The attacks that the pictures show, in the order that gives them their colours: the best where there are many."""
     attacks = _attacks(results)
     best = {name: max(result.tpr for result in results if result.attack == name) for name in attacks}
-    shown = sorted(attacks, key=lambda name: best[name], reverse=True)[: len(plots.COLOURS)]
+    shown = sorted(attacks, key=lambda name: best[name], reverse=True)[: len(figures.COLOURS)]
     return [name for name in attacks if name in shown]
 
 
@@ -138,7 +137,7 @@ def _label(result: Result, results: Sequence[Result]) -> str:
 
 def _overview(track: str, results: Sequence[Result]) -> _Picture:
     figure, described = _overview_figure(results)
-    return _Picture(f"{track}: members found, by claimed epsilon", plots.svg(figure, f"{track}-budgets", described))
+    return _Picture(f"{track}: members found, by claimed epsilon", figures.svg(figure, f"{track}-budgets", described))
 
 
 def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
@@ -147,7 +146,7 @@ def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
     suites = list({result.suite.name: result.suite for result in results}.values())
     names = [suite.name for suite in suites]
     points = [
-        plots.Point(
+        figures.Point(
             column=names.index(result.suite.name),
             style=attacks.index(result.attack),
             label=_label(result, results),
@@ -161,7 +160,7 @@ def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
     ]
     ticks = [f"{f'{suite.epsilon:g}' if suite.private else 'no DP'}\n{suite.name}" for suite in suites]
     ceilings = [_ceiling_at([result for result in main if result.suite is suite]) for suite in suites]
-    figure = plots.budget_figure(ticks, points, "true positive rate at 10% false positives", CHANCE, ceilings)
+    figure = figures.budget_figure(ticks, points, "true positive rate at 10% false positives", CHANCE, ceilings)
     described = "; ".join(f"{result.suite.name}, {_numbers(result)}" for result in results)
     return figure, f"True positive rate at 10% FPR by claimed epsilon: {described}"
 
@@ -202,7 +201,7 @@ def _suites(results: Sequence[Result]) -> list[_Suite]:
         main = main_results(of_suite)
         comparable = len(main) > 1 and all(result.interval is not None for result in main)
         pictures = [
-            _Picture(caption, plots.svg(figure, f"{name}-{what}", described))
+            _Picture(caption, figures.svg(figure, f"{name}-{what}", described))
             for what, (figure, caption, described) in _figures(of_suite, results).items()
         ]
         rows = scorecard.compared(main) if comparable else []
@@ -214,7 +213,7 @@ def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str,
     """A suite's pictures by what they show: figure, caption, and description to be read aloud."""
     main, attacks, name = main_results(of_suite), _drawn(results), of_suite[0].suite.name
     curves = [
-        plots.curve(
+        figures.curve(
             _label(result, results),
             attacks.index(result.attack),
             result.membership,
@@ -227,26 +226,26 @@ def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str,
     ]
     described = "; ".join(_numbers(result) for result in of_suite)
     bound = _bound(main, curves)
-    figures: dict[str, tuple[Figure, str, str]] = {}
+    made: dict[str, tuple[Figure, str, str]] = {}
     for scale, axes in _SCALES.items():
         what = f"Receiver operating characteristic of {name} on {axes} axes, true positive rate at 10% FPR: {described}"
-        figures[scale] = plots.roc_figure(curves, scale, bound), f"{name}, {axes} axes", what
+        made[scale] = figures.roc_figure(curves, scale, bound), f"{name}, {axes} axes", what
     best = max(main, key=lambda result: result.tpr)
     threshold = best.full["threshold_1000"]
     line = "threshold at 10% FPR"
-    figure = plots.distribution_figure(best.membership, best.predictions, threshold, line)
+    figure = figures.distribution_figure(best.membership, best.predictions, threshold, line)
     caption = f"{name}, predictions of {best.title}"
     what = f"Distribution of the predictions of {best.title} for members and for non-members of {name}"
-    figures["predictions"] = figure, caption, f"{what}; {line}: {threshold:.4g}"
-    return figures
+    made["predictions"] = figure, caption, f"{what}; {line}: {threshold:.4g}"
+    return made
 
 
-def _bound(main: Sequence[Result], curves: Sequence[plots.Curve]) -> plots.Bound | None:
+def _bound(main: Sequence[Result], curves: Sequence[figures.Curve]) -> figures.Bound | None:
     ceiling = _ceiling(main)
     if ceiling is None:
         return None
     grid = np.union1d(np.linspace(0, 1, 101), np.geomspace(1 / max(curve.negatives for curve in curves), 1, 61))
-    return plots.Bound("ceiling for any attack", grid, ceiling.tpr(grid))
+    return figures.Bound("ceiling for any attack", grid, ceiling.tpr(grid))
 
 
 def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> list[Path]:
@@ -262,13 +261,13 @@ def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> l
     """
     paths = []
     for track, of_track in by_track(results).items():
-        figures = {f"{track}-budgets": _overview_figure(of_track)[0]}
+        made = {f"{track}-budgets": _overview_figure(of_track)[0]}
         for name in dict.fromkeys(result.suite.name for result in of_track):
             of_suite = [result for result in of_track if result.suite.name == name]
-            figures |= {f"{name}-{what}": figure for what, (figure, _, _) in _figures(of_suite, of_track).items()}
-        for name, figure in figures.items():
+            made |= {f"{name}-{what}": figure for what, (figure, _, _) in _figures(of_suite, of_track).items()}
+        for name, figure in made.items():
             path = folder / f"{name}.{file_format}"
-            plots.save(figure, path)
+            figures.save(figure, path)
             paths.append(path)
     return paths
 

@@ -17,7 +17,7 @@ from mico_hub.cache import atomic_write
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.records import subset
 from mico_hub.models import prepared
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.consistency import require_data
 from mico_hub.release.folder import PUBLIC, SuiteFolder
 from mico_hub.release.format import FORMAT
@@ -180,7 +180,7 @@ def _is_whole(path: Path, frame: Frame) -> bool:
 
 
 def _load(weights: Path | bytes) -> nn.Module:
-    return checkpoint.load(weights) if isinstance(weights, Path) else checkpoint.deserialise(weights)
+    return checkpoints.load(weights) if isinstance(weights, Path) else checkpoints.deserialise(weights)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -236,7 +236,7 @@ class _Work:
     def _job(self, rows: Sequence[Row], workers: Workers) -> SignalJob:
         paths = [self.folder.checkpoint(self.suite, row["model_id"]) for row in rows]
         for row, path in zip(rows, paths, strict=True):
-            if checkpoint.sha256_of(path) != row["sha256"]:
+            if checkpoints.sha256_of(path) != row["sha256"]:
                 raise FolderError(f"{path}: expected a checkpoint with sha256 {row['sha256']}, it has changed")
         return SignalJob(
             tuple(row["model_id"] for row in rows),

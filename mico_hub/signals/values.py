@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mico_hub.data.records import Records, subset
 from mico_hub.models import default_device, logits, to_device
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release.checkpoints import load
 from mico_hub.release.rows import Row, name_of
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
@@ -149,7 +149,7 @@ def compute(
     together = max(1, HELD_BYTES // listed[0]["num_bytes"]) if listed else 1
     with tqdm(desc="signals", total=len(listed), unit="model", leave=False) as bar:
         while group := list(islice(brought, together)):
-            networks = [checkpoint.load(path) for _, path in group]
+            networks = [load(path) for _, path in group]
             at = [positions[name_of(row), row["sha256"]].pop() for row, _ in group]
             for name, of_group in values_of(networks, held, values, device).items():
                 values[name][at] = of_group

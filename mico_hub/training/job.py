@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.training.engine import installed
 from mico_hub.training.sgd import Assignment, Runtime, accuracy, mean_loss, train_models
 from mico_hub.workers.job import Common, Report, WorkerError, require_same
@@ -96,7 +96,7 @@ class TrainingJob:
             for model_id, each, network in zip(self.model_ids[start:], group, networks, strict=False):
                 right = accuracy(network, common.data, each.split.evaluation, runtime.device)
                 loss = mean_loss(network, common.data, each.split.member, runtime.device)
-                yield Finished(model_id, checkpoint.serialise(network.cpu(), suite.model), right, loss)
+                yield Finished(model_id, checkpoints.serialise(network.cpu(), suite.model), right, loss)
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from mico_hub import models, splits
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.randomness import Keys, draws_on
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured, disclose, truth
 from mico_hub.release.folder import SuiteFolder
@@ -229,7 +229,7 @@ def _jobs(
 
 def _keep(folder: SuiteFolder, suite: Suite, model: Finished, epsilon: float) -> Measured:
     """Writes a model's files; with the last of them it is done."""
-    sha256, num_bytes = checkpoint.write(model.weights, folder.checkpoint(suite, model.model_id))
+    sha256, num_bytes = checkpoints.write(model.weights, folder.checkpoint(suite, model.model_id))
     path = checkpoint_path(suite, model.model_id)
     measured = Measured(path, sha256, num_bytes, model.accuracy, epsilon, suite.delta, model.member_loss)
     folder.finish_model(suite, model.model_id, measured)

@@ -13,7 +13,7 @@ from typing import IO, Any
 import torch
 
 from mico_hub import models
-from mico_hub.release import checkpoints as checkpoint
+from mico_hub.release import checkpoints
 from mico_hub.release.checkpoints import CheckpointError
 
 State = dict[str, torch.Tensor]
@@ -70,10 +70,10 @@ def convert(path: Path, name: str, out: Path, configuration: bytes | None = None
     state = clean(read_state(path))
     with torch.device("meta"):  # shapes alone: nothing is allocated before it is known to fit
         expected = models.build(name, values).state_dict()
-    problems = checkpoint.differences(expected, state)
+    problems = checkpoints.differences(expected, state)
     if problems:
         raise CheckpointError(f"it does not fit the network {name!r}: " + "; ".join(problems))
-    return checkpoint.save_state({key: state[key] for key in expected}, name, values, out)
+    return checkpoints.save_state({key: state[key] for key in expected}, name, values, out)
 
 
 def read_state(path: Path) -> State:
