@@ -80,7 +80,7 @@ def _attack(options: argparse.Namespace) -> None:
                 written = submissions.write(out, suite.manifest.suite, options.split, by_model, models=list(by_model))
                 sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
             if known:
-                results.append(Result.of(suite, options.split, by_model, attack.title))
+                results.append(Result.of(suite, options.split, by_model, attack.name, title=attack.title))
     if len(results) == 1:
         sys.stdout.write(scorecard.card(results[0]) + "\n")
     elif results:

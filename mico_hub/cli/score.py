@@ -47,13 +47,14 @@ def _score(options: argparse.Namespace) -> None:
     for name in names:
         suite = open_suite(name, options.source)
         truth = suite.truth(options.split, options.truth)
-        for path, label in _labels(options.predictions).items():
+        for path, attack in _names(options.predictions).items():
             try:
                 predictions = submissions.read(path, suite.manifest.suite, options.split, models=list(truth))
             except SubmissionError as error:
                 problems.append(str(error))
                 continue
-            results.append(Result.of(suite, options.split, predictions, label, truth=truth))
+            title = ATTACKS[attack].title if attack in ATTACKS else ""
+            results.append(Result.of(suite, options.split, predictions, attack, title=title, truth=truth))
     if problems:
         raise SourceError("\n".join(problems))
     for name in names:
@@ -73,8 +74,7 @@ def _score(options: argparse.Namespace) -> None:
         sys.stdout.write(f"{len(written)} pictures in {options.figures}\n")
 
 
-def _labels(paths: list[Path]) -> dict[Path, str]:
+def _names(paths: list[Path]) -> dict[Path, str]:
     """What to call each: its name, or the whole path where two have the same."""
     stems = [path.resolve().stem for path in paths]
-    names = {path: stem if stems.count(stem) == 1 else str(path) for path, stem in zip(paths, stems, strict=True)}
-    return {path: ATTACKS[name].title if name in ATTACKS else name for path, name in names.items()}
+    return {path: stem if stems.count(stem) == 1 else str(path) for path, stem in zip(paths, stems, strict=True)}
