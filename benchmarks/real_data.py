@@ -31,8 +31,8 @@ from mico_hub.attacks import LADDER, prepare, to_predictions
 from mico_hub.cli import frame
 from mico_hub.data import BaseDataset, DataError, load_base
 from mico_hub.data.base import content_digest
-from mico_hub.data.records import trimmed
 from mico_hub.models import MODELS
+from mico_hub.models.records import trimmed
 from mico_hub.release import repository
 from mico_hub.release.rows import Row
 from mico_hub.reporting import scorecard

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from mico_hub import models, signals, tables
 from mico_hub.data import DATASETS, load_base
-from mico_hub.data.records import subset
+from mico_hub.models.records import subset
 from mico_hub.release import repository
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured, disclose

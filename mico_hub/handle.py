@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mico_hub import sources
+from mico_hub.extras import explained
 from mico_hub.messages import listed
 from mico_hub.release.folder import PRIVATE
 from mico_hub.release.manifest import Manifest
@@ -172,6 +173,7 @@ class Handle:
         every = (row for split in SPLITS if split in self.rows for row in as_rows(self.rows[split]))
         return fingerprint(self.name, every, original=bool(self.manifest.origin))
 
+    @explained()
     def model(self, row: Any) -> "nn.Module":
         """The trained network of a row, on the CPU, in eval mode.
 
@@ -234,6 +236,7 @@ class Handle:
             raise ValueError(f"expected a row of {self.name}, got one of {found['suite']}")
         return found
 
+    @explained()
     def challenge(self, row: Any, data: str | Path | None = None) -> Challenge:
         """The records that a row's model is challenged with.
 
@@ -250,6 +253,7 @@ class Handle:
         indices = torch.from_numpy(records)
         return Challenge(base.inputs(records), base.labels[indices], indices)
 
+    @explained()
     def data(self, folder: str | Path | None = None) -> "BaseDataset":
         """The base dataset, checked against the digest that the suite was trained with.
 

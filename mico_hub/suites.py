@@ -13,6 +13,9 @@ from typing import Literal
 
 from mico_hub.messages import InputError, did_you_mean
 
+NAME = "mico"
+"""Of the published dataset, and of a folder that `load_dataset` finds by it."""
+
 SPLITS = ("train", "dev", "final")
 """What is revealed: everything (train), or what `Suite.disclosure` says (dev, final)."""
 

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mico_hub.data import DatasetInfo
-from mico_hub.models import MODELS
 from mico_hub.suites import Suite
 
 if TYPE_CHECKING:
@@ -19,6 +18,8 @@ SUITE_COLUMNS = (
 
 def suite_row(suite: Suite) -> tuple[str, ...]:
     """The cells of a suite's row, under `SUITE_COLUMNS`."""
+    from mico_hub.models import MODELS
+
     clip = f"{suite.clipping_norm:g}" if suite.clipping_norm is not None else "-"
     if suite.max_grad_norm is not None:
         clip = f"batch {suite.max_grad_norm:g}"

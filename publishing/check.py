@@ -19,13 +19,14 @@ from mico_hub.data import DATASETS
 from mico_hub.messages import listed
 from mico_hub.models import MODELS
 from mico_hub.release import repository
-from mico_hub.release.checkpoints import CheckpointError, check_header, header_of, metadata_of, sha256_of
+from mico_hub.release.checkpoints import check_header
 from mico_hub.release.consistency import problems_of
 from mico_hub.release.disclosure import hidden_splits
 from mico_hub.release.folder import SIGNALS
 from mico_hub.release.format import METADATA_KEY, FormatError, unexpected_keys
 from mico_hub.release.manifest import Manifest, unexpected
 from mico_hub.release.parquet import FolderError, unexpected_columns
+from mico_hub.release.tensors import CheckpointError, header_of, metadata_of, sha256_of
 from mico_hub.signals import Frame, SignalError, signals_of
 from mico_hub.training import engine
 from publishing.fresh import frame_of, write_fresh

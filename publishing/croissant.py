@@ -17,10 +17,10 @@ import pyarrow as pa
 from cards.render import origin, privacy, recipe
 from mico_hub.data import DATASETS, DatasetInfo
 from mico_hub.release import repository
-from mico_hub.release.checkpoints import sha256_of
 from mico_hub.release.disclosure import reveals
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import PUBLIC_SCHEMA, FolderError
+from mico_hub.release.tensors import sha256_of
 from mico_hub.suites import SPLITS
 
 Node = dict[str, Any]

@@ -29,7 +29,7 @@ from huggingface_hub.utils._http import default_client_factory
 from tqdm import tqdm
 
 from mico_hub.messages import InputError, listed
-from mico_hub.retries import RequestError, retry
+from mico_hub.sources.retries import RequestError, retry
 
 BATCH = 200  # files in a commit
 SILENCE = 60.0  # seconds in which a server has to say something

@@ -9,7 +9,7 @@ from huggingface_hub import HfApi
 import cards
 from cards.render import GRADIO, metric_card
 from mico_hub.cache import atomic_write
-from mico_hub.sources.hooks import METRIC, METRIC_FOLDER
+from mico_hub.hooks import METRIC, METRIC_FOLDER
 from publishing.hub import Content, PublishError, sync, verify
 from publishing.publish import known_to, opened
 

@@ -19,7 +19,7 @@ from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import read_truth
 from mico_hub.release.repository import CARD, MANIFEST, VERSIONS
-from mico_hub.retries import retry
+from mico_hub.sources.retries import retry
 from publishing.hub import Content, PublishError, Repository, Synced, sync, verify
 
 TRUTH_SUFFIX = "-truth"

@@ -23,9 +23,9 @@ import torch
 from builders.build import builder_rows
 from mico_hub import signals, tables
 from mico_hub.data import DATASETS, BaseDataset
-from mico_hub.data.records import subset
 from mico_hub.messages import listed
 from mico_hub.models import prepared
+from mico_hub.models.records import subset
 from mico_hub.release import checkpoints, repository
 from mico_hub.release.disclosure import Measured, disclose, hidden_splits
 from mico_hub.release.folder import PRIVATE, SuiteFolder

@@ -113,7 +113,7 @@ def test_a_text_network_is_a_file(copy: Path) -> None:
         import numpy as np, torch
         from mico_hub import models, signals
         from mico_hub.data import BaseDataset
-        from mico_hub.data.records import subset
+        from mico_hub.models.records import subset
         from mico_hub.randomness import Keys
         from mico_hub.release import checkpoints
         from mico_hub.splits import draw

@@ -16,11 +16,11 @@ from safetensors.numpy import load_file, save_file
 
 from builders.build import build, derived
 from mico_hub.release import repository
-from mico_hub.release.checkpoints import metadata_of
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.format import FormatError
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_rows, write_rows
+from mico_hub.release.tensors import metadata_of
 from publishing.check import check
 
 CHECKPOINT = "digits_hi/dev/model_4.safetensors"
@@ -202,7 +202,7 @@ def a_weight(root: Path) -> None:
 
 def with_row(root: Path) -> None:
     """The row says what the changed checkpoint is."""
-    from mico_hub.release.checkpoints import sha256_of
+    from mico_hub.release.tensors import sha256_of
 
     rows: Any = read_rows(root / ROWS)
     rows[0] |= {"sha256": sha256_of(root / CHECKPOINT), "num_bytes": (root / CHECKPOINT).stat().st_size}
@@ -334,7 +334,8 @@ def test_a_header_that_all_checkpoints_have_is_looked_at_too(
     trained: Path, tmp_path: Path, spoil: Callable[[Path], None], problem: str
 ) -> None:
     """In a suite of one model there is no other to compare with."""
-    from mico_hub.release.checkpoints import CheckpointError, check_header
+    from mico_hub.release.checkpoints import check_header
+    from mico_hub.release.tensors import CheckpointError
 
     root = tmp_path / "mico"
     build([trained / "digits_hi"], root)

@@ -9,7 +9,7 @@ from torch import nn
 
 from mico_hub.models import MODELS, build, initialise
 from mico_hub.release import checkpoints
-from mico_hub.release.checkpoints import CheckpointError
+from mico_hub.release.tensors import CheckpointError, read_metadata, sha256_of
 
 KEY = bytes(16)
 
@@ -20,7 +20,7 @@ def test_a_network_comes_back_as_it_was(tmp_path: Path, name: str) -> None:
     sha256, num_bytes = checkpoints.save(network, name, tmp_path / "model.safetensors")
     loaded = checkpoints.load(tmp_path / "model.safetensors")
     assert num_bytes == (tmp_path / "model.safetensors").stat().st_size
-    assert sha256 == checkpoints.sha256_of(tmp_path / "model.safetensors")
+    assert sha256 == sha256_of(tmp_path / "model.safetensors")
     assert not loaded.training
     for key, tensor in network.state_dict().items():
         assert torch.equal(loaded.state_dict()[key], tensor)
@@ -31,7 +31,7 @@ def test_a_text_network_carries_its_own_configuration(tmp_path: Path) -> None:
     tiny = dict(MODELS["roberta"].configuration) | {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     network = build("roberta", tiny)
     checkpoints.save(network, "roberta", tmp_path / "model.safetensors")
-    assert checkpoints.read_metadata(tmp_path / "model.safetensors")["configuration"]["hidden_size"] == 8
+    assert read_metadata(tmp_path / "model.safetensors")["configuration"]["hidden_size"] == 8
     assert set(checkpoints.load(tmp_path / "model.safetensors").state_dict()) == set(network.state_dict())
 
 

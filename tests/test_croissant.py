@@ -13,11 +13,11 @@ from huggingface_hub import DatasetCard
 
 from cards.render import dataset_card
 from mico_hub.release import repository
-from mico_hub.release.checkpoints import sha256_of
 from mico_hub.release.parquet import PUBLIC_SCHEMA, FolderError, read_rows
 from mico_hub.release.rows import Row
+from mico_hub.release.tensors import sha256_of
 from mico_hub.signals import signals_of
-from mico_hub.suites import SPLITS
+from mico_hub.suites import NAME, SPLITS
 from publishing.croissant import CITATION, COLUMNS, DATA_TYPES, KEYWORDS, croissant
 
 SUITES = ("digits_inf", "digits_hi", "digits_lo")
@@ -169,4 +169,4 @@ def test_every_column_has_a_description_and_a_type() -> None:
 def test_it_says_what_the_card_says(published: Path) -> None:
     assert list(KEYWORDS) == DatasetCard.load(published / repository.CARD).data.tags
     assert CITATION in dataset_card(published)
-    assert json.loads(croissant(published))["name"].lower() == repository.NAME
+    assert json.loads(croissant(published))["name"].lower() == NAME

@@ -21,8 +21,8 @@ from synthetic import base_dataset, small, tiny_roberta
 
 from mico_hub.attacks import own_shadows
 from mico_hub.data import load_base
-from mico_hub.data.records import subset
 from mico_hub.models import initialise
+from mico_hub.models.records import subset
 from mico_hub.randomness import Keys
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.manifest import Manifest
@@ -42,7 +42,7 @@ PACKAGE = Path(engine.__file__).parents[1]
 SHARED = ("models/*.py", "training/gradients/*.py", "data/*.py", "models/roberta/*", "registry.py")
 OF_TRAINING = ("accounting", "job", "sampling", "sgd")
 MODULES = {
-    "training": (*(f"training/{name}.py" for name in OF_TRAINING), "randomness.py", "splits.py", *SHARED),
+    "training": (*(f"training/{name}.py" for name in OF_TRAINING), "randomness/*.py", "splits.py", *SHARED),
     "signals": ("signals/layout.py", "signals/names.py", "signals/outputs.py", "signals/values.py", *SHARED),
 }
 NUMBERS = {"training": engine.TRAINING, "signals": engine.SIGNALS}

@@ -19,11 +19,11 @@ from safetensors.numpy import load_file, save_file
 import mico_hub
 from mico_hub import signals
 from mico_hub.release import checkpoints, repository
-from mico_hub.release.checkpoints import metadata_of
 from mico_hub.release.commitments import Opening
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.format import FORMAT, FormatError, known_keys
 from mico_hub.release.manifest import KEYS, Manifest
+from mico_hub.release.tensors import metadata_of
 from mico_hub.suites import SUITES
 
 DOCS = (Path(__file__).parents[1] / "docs" / "format.md").read_text()

@@ -8,9 +8,9 @@ from torch import nn
 
 from mico_hub import models
 from mico_hub.data import Inputs
-from mico_hub.data.records import on_device
 from mico_hub.models import build, initialise, logits
 from mico_hub.models.mlp import MLP
+from mico_hub.models.records import on_device
 from mico_hub.training.gradients import (
     ConvolutionalChain,
     LinearStack,

@@ -22,9 +22,9 @@ import mico_hub
 from mico_hub import sources
 from mico_hub.data import DataError
 from mico_hub.release import repository
-from mico_hub.release.checkpoints import sha256_of
 from mico_hub.release.parquet import read_rows, write_rows
 from mico_hub.release.rows import as_row, as_rows
+from mico_hub.release.tensors import sha256_of
 from mico_hub.sources import PublishedFolder, SourceError, embedded, published_hub
 from mico_hub.suites import SUITES, UnknownSuiteError
 

@@ -15,7 +15,7 @@ from originals import GOLDEN, PURCHASE, SST2, members, pickled
 
 from mico_hub.models import build
 from mico_hub.release import checkpoints
-from mico_hub.release.checkpoints import CheckpointError
+from mico_hub.release.tensors import CheckpointError, read_metadata
 from mico_hub.sources.original import pickles
 
 BIN = members(SST2)["sst2/sst2_lo/train/model_0/pytorch_model.bin"]
@@ -61,7 +61,7 @@ def test_a_text_model_has_the_configuration_beside_it_and_loses_its_position_ids
     network = checkpoints.load(path)
     assert {*network.state_dict(), "roberta.embeddings.position_ids"} == set(original)
     assert all(torch.equal(tensor, original[key]) for key, tensor in network.state_dict().items())
-    metadata = checkpoints.read_metadata(path)["configuration"]
+    metadata = read_metadata(path)["configuration"]
     assert metadata["hidden_size"] == 64
     assert metadata["layer_norm_eps"] == 1e-12
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[1]
 PUBLIC, TRUTH = "org/mico", "org/mico-truth"
 IMPATIENT = """
 import contextlib, importlib, io, json, os, sys, traceback
-import mico_hub.retries, publishing.hub
+import mico_hub.sources.retries, publishing.hub
 
 import upload_scripts.check_leaks, upload_scripts.publish
 
@@ -43,7 +43,7 @@ def check_leaks(options):
     finally:
         sys.argv = argv
 
-mico_hub.retries.PAUSES = (0.05, 0.05)
+mico_hub.sources.retries.PAUSES = (0.05, 0.05)
 upload_scripts.publish.check_leaks = check_leaks  # here, not in a process of its own
 for line in sys.stdin:
     asked = json.loads(line)
@@ -532,8 +532,8 @@ def test_a_private_or_gated_repository_stays_so(place: Workplace, tmp_path: Path
 
 
 def test_the_metric_is_published_as_a_space(place: Workplace, tmp_path: Path) -> None:
-    assert "7 of 7 files uploaded" in passed(place.run("publish_metric.py", "org/mico_score"))
-    assert "0 of 7 files uploaded, 0 commits" in passed(place.run("publish_metric.py", "org/mico_score"))
+    assert "8 of 8 files uploaded" in passed(place.run("publish_metric.py", "org/mico_score"))
+    assert "0 of 8 files uploaded, 0 commits" in passed(place.run("publish_metric.py", "org/mico_score"))
     assert "expected org/mico_score, got 'org/score'" in refused(place.run("publish_metric.py", "org/score"))
     code = """
     import evaluate

@@ -4,16 +4,8 @@ import scipy.stats
 import torch
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from mico_hub import randomness
-from mico_hub.randomness import (
-    KEY_BYTES,
-    GaussianNoise,
-    Keys,
-    NormalStream,
-    numpy_generator,
-    torch_randomness,
-    torch_state,
-)
+from mico_hub.randomness import KEY_BYTES, Keys, generators, numpy_generator
+from mico_hub.randomness.generators import GaussianNoise, NormalStream, torch_randomness, torch_state
 
 
 def flipped(key: bytes, bit: int) -> bytes:
@@ -140,7 +132,7 @@ def test_noise_that_is_drawn_for_several_steps_is_that_of_single_steps(monkeypat
     shapes = [torch.Size((3, 5)), torch.Size((4,))]
     single = GaussianNoise(keys, shapes, torch.device("cpu"))
     expected = [[part.clone() for part in single.draw()] for _ in range(7)]
-    monkeypatch.setattr(randomness, "_steps_at_once", lambda size, device: 3)
+    monkeypatch.setattr(generators, "_steps_at_once", lambda size, device: 3)
     several = GaussianNoise(keys, shapes, torch.device("cpu"))
     for step in expected:
         for part, drawn in zip(step, several.draw(), strict=True):
@@ -150,11 +142,11 @@ def test_noise_that_is_drawn_for_several_steps_is_that_of_single_steps(monkeypat
 def test_the_state_for_cuda_is_made_of_the_whole_key() -> None:
     """uint64 seed, then int64 offset, which torch wants to be a multiple of 4."""
     keys = [Keys.draw().noise for _ in range(200)]
-    states = [randomness._cuda_state(key).numpy().view("<u8") for key in keys]
+    states = [generators._cuda_state(key).numpy().view("<u8") for key in keys]
     assert all(state.shape == (2,) and state[1] % 4 == 0 and state[1] < 2**63 for state in states)
     assert len({int(state[0]) for state in states}) == len({int(state[1]) for state in states}) == 200
     for bit in range(128):
-        assert (randomness._cuda_state(flipped(keys[0], bit)).numpy().view("<u8") != states[0]).all()
+        assert (generators._cuda_state(flipped(keys[0], bit)).numpy().view("<u8") != states[0]).all()
     bits = np.unpackbits(np.array(states).view(np.uint8), axis=1).mean(axis=0)
     constant = (bits == 0) | (bits == 1)
     assert constant.sum() == 3  # of the offset: two low bits and the sign

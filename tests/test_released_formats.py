@@ -14,10 +14,11 @@ import pytest
 from safetensors.numpy import load_file
 
 import mico_hub
-from mico_hub.release import checkpoints, repository
+from mico_hub.release import repository
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.format import FORMAT
 from mico_hub.release.parquet import read_rows, read_truth
+from mico_hub.release.tensors import sha256_of
 from mico_hub.scoring import mico_score
 from mico_hub.suites import SUITES
 
@@ -82,7 +83,7 @@ def test_a_folder_of_a_released_format_is_read(name: str, monkeypatch: pytest.Mo
         assert len(read_rows(folder.rows_path("public"))) == folder.manifest().num_models
         for row in read_rows(folder.rows_path("public")):
             path = root / "mico" / row["checkpoint"]
-            assert checkpoints.sha256_of(path) == row["sha256"]
+            assert sha256_of(path) == row["sha256"]
             assert set(load_file(path)) == {"mlp.0.weight", "mlp.0.bias", "mlp.2.weight", "mlp.2.bias"}
 
 

@@ -8,8 +8,8 @@ import pytest
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from huggingface_hub.utils import get_session
 
-from mico_hub import retries
-from mico_hub.retries import RequestError, retry
+from mico_hub.sources import retries
+from mico_hub.sources.retries import RequestError, retry
 
 
 @pytest.fixture(autouse=True)

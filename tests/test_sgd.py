@@ -11,7 +11,8 @@ from torch import nn
 
 from mico_hub import models
 from mico_hub.models import MODELS, initialise
-from mico_hub.randomness import GaussianNoise, Keys, numpy_generator
+from mico_hub.randomness import Keys, numpy_generator
+from mico_hub.randomness.generators import GaussianNoise
 from mico_hub.release import checkpoints
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Optimiser, Suite

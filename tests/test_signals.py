@@ -22,9 +22,9 @@ import mico_hub
 from mico_hub import signals
 from mico_hub.attacks import LADDER, prepare
 from mico_hub.data import DATASETS, DataError, load_base
-from mico_hub.data.records import subset
 from mico_hub.handle import Handle
 from mico_hub.models import build, initialise, logits
+from mico_hub.models.records import subset
 from mico_hub.release import checkpoints
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import FolderError, read_rows

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mico_hub.cli import frame
-from mico_hub.sources.hooks import METRIC
+from mico_hub.hooks import METRIC
 from publishing.metric import build_metric
 
 

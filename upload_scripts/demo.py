@@ -19,7 +19,7 @@ from builders.build import build
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.cli import frame
-from mico_hub.cli.train import parse_models
+from mico_hub.cli.arguments import parse_models
 from mico_hub.reporting import page
 from mico_hub.reporting.findings import conclusions
 from mico_hub.reporting.results import Result

@@ -9,7 +9,7 @@ import sys
 from huggingface_hub import HfApi
 
 from mico_hub.cli import frame
-from mico_hub.sources.hooks import METRIC
+from mico_hub.hooks import METRIC
 from publishing.metric import publish_metric
 
 

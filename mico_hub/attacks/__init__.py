@@ -15,6 +15,7 @@ import numpy.typing as npt
 from mico_hub.attacks import custom
 from mico_hub.attacks.base import Attack, AttackError, Evidence, FloatArray, Population, TooFewShadowsError, Values
 from mico_hub.attacks.evidence import Prepared, prepare
+from mico_hub.extras import explained
 from mico_hub.messages import did_you_mean
 from mico_hub.registry import modules_with
 
@@ -25,7 +26,6 @@ ATTACKS: Mapping[str, Attack] = MappingProxyType(
 )
 """Name -> attack, those that need least first; those that train models last."""
 
-DEFAULT = "lira"
 LADDER = tuple(attack for attack in ATTACKS.values() if not attack.trains)
 """The attacks that need published models only."""
 
@@ -68,6 +68,7 @@ def attack(name: AnyAttack, targets: Any, shadows: Any = None, source: str | Non
     return to_predictions(attack_scores(name, targets, shadows, source))
 
 
+@explained()
 def attack_scores(name: AnyAttack, targets: Any, shadows: Any = None, source: str | None = None) -> list[FloatArray]:
     """As `attack`, but the scores themselves: (2m,) for each target on any scale, from it and its shadows alone."""
     found = find(name)
@@ -117,7 +118,6 @@ def to_predictions(scores: Sequence[npt.ArrayLike]) -> list[FloatArray]:
 
 __all__ = [
     "ATTACKS",
-    "DEFAULT",
     "LADDER",
     "Attack",
     "AttackError",

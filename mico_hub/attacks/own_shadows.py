@@ -132,7 +132,7 @@ def _job(
 
 
 def _signals(weights: Sequence[bytes], row: Row, data: "BaseDataset") -> "Values":
-    from mico_hub.data.records import subset
+    from mico_hub.models.records import subset
     from mico_hub.release import checkpoints
     from mico_hub.signals.values import values_of
 

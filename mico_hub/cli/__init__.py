@@ -1,10 +1,13 @@
-"""The command `mico-hub`: what can be done with a suite from a shell. Each group of commands is a file."""
+"""The command `mico-hub`: what can be done with a suite from a shell.
+
+All commands and their arguments are in `arguments.py`; what they do is a file a group.
+"""
 
 import argparse
 from collections.abc import Sequence
 
 import mico_hub
-from mico_hub.cli import frame
+from mico_hub.cli import arguments, frame
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,8 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line: every command with a summary and an example."""
-    from mico_hub.cli import attack, audit, fetch, lists, score, train  # scripts take the frame alone
-
     command_line = argparse.ArgumentParser(
         prog="mico-hub",
         description="MICO: membership inference on models trained with and without differential privacy.",
@@ -23,6 +24,5 @@ def parser() -> argparse.ArgumentParser:
     )
     command_line.add_argument("--version", action="version", version=f"mico-hub {mico_hub.__version__}")
     commands = command_line.add_subparsers(required=True, metavar="COMMAND")
-    for group in (lists, fetch, attack, score, audit, train):
-        group.add_commands(commands)
+    arguments.add_commands(commands)
     return command_line

@@ -3,38 +3,17 @@
 import argparse
 import os
 import sys
-from pathlib import Path
 
 from tqdm import tqdm
 
-from mico_hub.cli.frame import Commands, add_command, add_source, add_split_and_source
 from mico_hub.loading import open_suite
 from mico_hub.release.commitments import Opening
 from mico_hub.release.rows import as_rows
 from mico_hub.sources import SourceError
 
 
-def add_commands(commands: Commands) -> None:
-    """Adds both."""
-    made = add_command(
-        commands,
-        "fetch",
-        _fetch,
-        "brings a suite's rows and checkpoints here",
-        "fetch cifar10_hi --split dev",
-        "What was fetched is kept; resume with the same command.",
-    )
-    made.add_argument("suite", metavar="SUITE")
-    add_split_and_source(made)
-
-    made = add_command(
-        commands, "open", _open, "checks a truth that was shown", "open cifar10_hi-dev.json --source org/mico"
-    )
-    made.add_argument("opening", type=Path, metavar="OPENING", help="the file that opens a split's commitment")
-    add_source(made)
-
-
-def _fetch(options: argparse.Namespace) -> None:
+def fetch(options: argparse.Namespace) -> None:
+    """Brings checkpoints here."""
     suite = open_suite(options.suite, options.source)
     rows = as_rows(suite.split(options.split))
     brought = suite.checkpoints(rows)
@@ -45,7 +24,8 @@ def _fetch(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{len(paths)} checkpoints, {total / 1e6:,.1f} MB, in {folder}\n")
 
 
-def _open(options: argparse.Namespace) -> None:
+def open_truth(options: argparse.Namespace) -> None:
+    """Compares a truth that was shown with what was committed to."""
     opening = Opening.from_json(options.opening.read_bytes(), str(options.opening))
     name = f"{opening.suite} {opening.split}"
     suite = open_suite(opening.suite, options.source)

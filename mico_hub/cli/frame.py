@@ -3,9 +3,11 @@
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
+from mico_hub.extras import explained
 from mico_hub.messages import InputError
 from mico_hub.suites import SPLITS
 
@@ -17,6 +19,9 @@ EXIT_INTERRUPTED = 130
 
 Run: TypeAlias = Callable[[argparse.Namespace], int | None]
 """What a command line does; gives the exit code, None for 0."""
+
+GROUPS = "mico_hub.cli"
+"""Where `module:function` is looked for."""
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What commands are added to."""
@@ -31,7 +36,8 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     options = parser.parse_args(arguments)
     program, kept = Path(parser.prog).stem, options.kept
     try:
-        code: int | None = options.run(options)
+        with explained():
+            code = _found(options.run)(options)
     except BAD_INPUT as error:
         advice = f"\n{kept}" if kept and _may_pass(error) else ""
         sys.stderr.write(f"{program}: {error}{advice}\n")
@@ -40,6 +46,15 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
         sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
         return EXIT_INTERRUPTED
     return code or 0
+
+
+def _found(run: Run | str) -> Run:
+    """What a command does, imported only now."""
+    if not isinstance(run, str):
+        return run
+    module, _, name = run.partition(":")
+    function: Run = getattr(import_module(f"{GROUPS}.{module}"), name)
+    return function
 
 
 def _may_pass(error: Exception) -> bool:
@@ -63,14 +78,14 @@ def script(doc: str | None, run: Run, kept: str = "") -> argparse.ArgumentParser
 
 
 def add_command(
-    commands: Commands, name: str, run: Run, summary: str, example: str, kept: str = ""
+    commands: Commands, name: str, run: str, summary: str, example: str, kept: str = ""
 ) -> argparse.ArgumentParser:
     """Adds a command.
 
     Args:
         commands: Where to.
         name: Its name.
-        run: What it does.
+        run: What it does, `module:function`.
         summary: What it does, for the list of commands.
         example: Its arguments, for its help.
         kept: A sentence on what an interruption leaves, and that the same command resumes; empty: nothing is said.
@@ -99,7 +114,6 @@ def add_source(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_split_and_source(parser: argparse.ArgumentParser) -> None:
-    """`--split`, by default train, and `--source`."""
-    parser.add_argument("--split", choices=SPLITS, default="train", help="which models (default: %(default)s)")
-    add_source(parser)
+def add_split(parser: argparse.ArgumentParser, choices: Sequence[str] = SPLITS, default: str = SPLITS[0]) -> None:
+    """`--split`."""
+    parser.add_argument("--split", choices=choices, default=default, help="which models (default: %(default)s)")

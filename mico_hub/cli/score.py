@@ -3,44 +3,22 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from mico_hub import submissions
 from mico_hub.attacks import ATTACKS
 from mico_hub.cache import atomic_write
-from mico_hub.cli.frame import Commands, add_command, add_split_and_source
 from mico_hub.loading import open_suite
-from mico_hub.reporting import page, scorecard
+from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
 from mico_hub.submissions import SubmissionError
 from mico_hub.suites import tracks
 
 
-def add_commands(commands: Commands) -> None:
-    """Adds it."""
-    made = add_command(
-        commands, "score", _score, "scores predictions", "score predictions --suite digits_hi --html report.html"
-    )
-    made.add_argument(
-        "predictions",
-        type=Path,
-        nargs="+",
-        metavar="PREDICTIONS",
-        help="a folder or a Parquet file; several are compared",
-    )
-    made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
-    made.add_argument(
-        "--truth", type=Path, help="for dev and final: the suite's private folder, or the folder of suites"
-    )
-    made.add_argument("--json", type=Path, help="writes scores and intervals there too")
-    made.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
-    made.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
-    made.add_argument("--format", choices=("png", "svg"), default="png", help="of the pictures (default: %(default)s)")
-    add_split_and_source(made)
-
-
-def _score(options: argparse.Namespace) -> None:
+def score(options: argparse.Namespace) -> None:
+    """Scores predictions, of one suite or of a track's."""
     names = [suite.name for suite in tracks()[options.suite]] if options.suite in tracks() else [options.suite]
     results: list[Result] = []
     problems: list[str] = []
@@ -67,6 +45,13 @@ def _score(options: argparse.Namespace) -> None:
             sys.stdout.write("\n" + scorecard.comparison(of_suite) + "\n")
     if options.json is not None:
         atomic_write(options.json, (json.dumps(scorecard.as_json(results), indent=2) + "\n").encode())
+    if options.html is not None or options.figures is not None:
+        _report(results, options)
+
+
+def _report(results: Sequence[Result], options: argparse.Namespace) -> None:
+    from mico_hub.reporting import page  # which draws
+
     if options.html is not None:
         page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
     if options.figures is not None:

@@ -1,4 +1,4 @@
-"""Arguments that say where jobs run: a device, processes, or a Ray cluster."""
+"""Where the command line says that jobs run: a device, processes, or a Ray cluster."""
 
 import argparse
 from collections.abc import Iterator
@@ -8,34 +8,9 @@ import torch
 
 from mico_hub.messages import InputError
 from mico_hub.models import default_device
-from mico_hub.workers.cluster import LOCAL, ray_cluster
+from mico_hub.workers.cluster import ray_cluster
 from mico_hub.workers.job import Workers
 from mico_hub.workers.local import on_this_machine
-
-
-def parse_count(text: str) -> int:
-    """A number from 1.
-
-    Raises:
-        argparse.ArgumentTypeError: It is none.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
-    return int(text)
-
-
-def add_workers(parser: argparse.ArgumentParser) -> None:
-    """`--device`, and `--processes` or `--ray`."""
-    parser.add_argument("--device", help=f"default: {default_device().type}; with --ray cpu, or cuda for a GPU a job")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
-    where.add_argument(
-        "--ray",
-        nargs="?",
-        const=LOCAL,
-        metavar="ADDRESS",
-        help="on a Ray cluster: HOST:PORT of its head, auto, ray://HOST:PORT, or nothing to start one here",
-    )
 
 
 def device_of(options: argparse.Namespace) -> str:

@@ -1,23 +1,27 @@
 """What every base dataset is: its entry in the table, its records by index, the check that it is the right one."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mico_hub.messages import InputError
 
+if TYPE_CHECKING:
+    import torch
+
 DATA_VARIABLE = "MICO_HUB_DATA"
 """Environment variable that names the folder with local copies of the datasets."""
 
-Inputs = torch.Tensor | dict[str, torch.Tensor]
+Inputs: TypeAlias = "torch.Tensor | dict[str, torch.Tensor]"
 """A batch: (B, ...) float32, or for text `input_ids` and `attention_mask`, (B, T) int64 each."""
 
 Bytes = NDArray[np.uint8]
@@ -137,7 +141,7 @@ class BaseDataset:
     def subset(self, records: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> torch.Tensor | list[str]:
         """Some rows of `raw`; arguments and errors as of `inputs`."""
         index = self.checked(records)
-        return self.raw[torch.from_numpy(index)] if isinstance(self.raw, torch.Tensor) else [self.raw[i] for i in index]
+        return [self.raw[i] for i in index] if isinstance(self.raw, tuple) else self.raw[index]
 
     def checked(self, records: Sequence[int] | NDArray[np.integer[Any]] | torch.Tensor) -> NDArray[np.int64]:
         """(B,) the same indices, which are records of this dataset.
@@ -180,7 +184,7 @@ def assemble(
     labels: Bytes,
     records: bytes | Bytes,
     *,
-    raw: torch.Tensor | tuple[str, ...],
+    raw: Bytes | tuple[str, ...],
     prepare: Callable[[Any], Inputs] | None,
     source: str,
     note: Callable[[], str],
@@ -212,10 +216,18 @@ def assemble(
         )
     if problems:
         raise DataError(f"{info.title} from {source}: {'; '.join(problems)}; {info.how_to_get}")
+    import torch  # only now: what is known of base datasets needs none of it
+
     digest = content_digest(info.name, labels, records)
     said = info.known[digest] if digest in info.known else note()
     log.info("%s from %s: %s", info.title, source, said or "the official dataset")
-    return BaseDataset(info.name, raw, torch.from_numpy(labels.astype(np.int64)), digest, said, prepare)
+    rows = raw if isinstance(raw, tuple) else torch.from_numpy(raw)
+    return BaseDataset(info.name, rows, torch.from_numpy(labels.astype(np.int64)), digest, said, prepare)
+
+
+def as_float(rows: torch.Tensor) -> torch.Tensor:
+    """The same numbers as float32."""
+    return rows.float()
 
 
 def _shorten(values: list[int]) -> str:

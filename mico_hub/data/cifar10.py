@@ -1,15 +1,16 @@
 """CIFAR-10: train (the batches 1 to 5), then test. A record is its red, green and blue planes, 3 x 32 x 32 bytes."""
 
+from __future__ import annotations
+
 import hashlib
 import io
 import pickle  # only for files whose md5 is the official one, and even then restricted
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from mico_hub.data.base import (
@@ -39,6 +40,9 @@ OFFICIAL_MD5: Mapping[str, str] = MappingProxyType(
         "test_batch": "40351d587109b95175f43aff81a1287e",
     }
 )
+
+if TYPE_CHECKING:
+    import torch
 """Of the Python version's files, as Alex Krizhevsky's page and torchvision give them."""
 
 MEAN = (0.49139968, 0.48215841, 0.44653091)
@@ -110,7 +114,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
         info,
         labels,
         images,
-        raw=torch.from_numpy(images),
+        raw=images,
         prepare=normalise,
         source=source,
         note=lambda: "" if official else judge(images),
@@ -119,6 +123,8 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
 
 def normalise(rows: torch.Tensor) -> torch.Tensor:
     """Pixels, uint8 (B, 3, 32, 32), as float32, from 0 to 1 and then by `MEAN` and `STD`."""
+    import torch
+
     mean, std = (torch.tensor(values, device=rows.device).view(3, 1, 1) for values in (MEAN, STD))
     return rows.float().div_(255).sub_(mean).div_(std)
 

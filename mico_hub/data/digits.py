@@ -1,10 +1,12 @@
 """scikit-learn's handwritten digits, inside that package: no download."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mico_hub.data.base import BaseDataset, DatasetInfo, Twins, assemble
 
@@ -29,6 +31,9 @@ INFO = DatasetInfo(
     twins=Twins(),
 )
 
+if TYPE_CHECKING:
+    import torch
+
 
 def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
     """Reads the digits; records are their pixels, uint8, row by row.
@@ -44,7 +49,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
         info,
         labels.astype(np.uint8),
         records,
-        raw=torch.from_numpy(records),
+        raw=records,
         prepare=normalise,
         source="scikit-learn",
         note=lambda: "not verified: the labels are the usual ones, but some pixels of this scikit-learn are not",

@@ -1,14 +1,16 @@
 """Location-30, in file order. A record is 446 bits, eight to a byte, the first bit the highest."""
 
+from __future__ import annotations
+
 import zipfile
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from mico_hub.data import purchase100
-from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, missing
+from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, as_float, assemble, missing
 
 FOLDER, FILE = "location30", "location30.npz"
 BITS = 446
@@ -27,6 +29,9 @@ INFO = DatasetInfo(
     twins=Twins(),
     known=MappingProxyType({"d10d8fcdea3d856317c73024d7d73592d9ae8313e3c90cf3fcecf22b9b9f63e4": ""}),
 )
+
+if TYPE_CHECKING:
+    pass
 
 
 def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
@@ -53,8 +58,8 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
         info,
         labels,
         packed,
-        raw=torch.from_numpy(np.unpackbits(packed, axis=1, count=BITS)),
-        prepare=torch.Tensor.float,
+        raw=np.unpackbits(packed, axis=1, count=BITS),
+        prepare=as_float,
         source=str(path),
         note=lambda: "not verified: its content is not that of the authors' archive",
     )

@@ -1,5 +1,7 @@
 """Purchase-100, in file order. A record is 600 bits, eight to a byte, the first bit the highest."""
 
+from __future__ import annotations
+
 import hashlib
 import logging
 import posixpath
@@ -9,16 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
 from mico_hub.cache import atomic_path, cache_dir
-from mico_hub.data.base import BaseDataset, Bytes, DataError, DatasetInfo, assemble, missing, sha256
+from mico_hub.data.base import BaseDataset, Bytes, DataError, DatasetInfo, as_float, assemble, missing, sha256
 
 FOLDER, TEXT, ARCHIVE = "purchase100", "dataset_purchase", "dataset_purchase.tgz"
 STANDIN = "STANDIN"
@@ -51,6 +52,9 @@ INFO = DatasetInfo(
     ),
 )
 
+if TYPE_CHECKING:
+    pass
+
 log = logging.getLogger(__name__)
 
 
@@ -74,8 +78,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
             return "synthetic stand-in, not the dataset"
         return "not verified: only the authors' archive, dataset_purchase.tgz, has a checksum that is known here"
 
-    raw = torch.from_numpy(np.unpackbits(bits, axis=1))
-    return assemble(info, labels, bits, raw=raw, prepare=torch.Tensor.float, source=str(path), note=note)
+    return assemble(info, labels, bits, raw=np.unpackbits(bits, axis=1), prepare=as_float, source=str(path), note=note)
 
 
 def _cached(info: DatasetInfo, path: Path) -> tuple[Bytes, Bytes, str]:

@@ -4,14 +4,19 @@ If a non-member has an exact twin in the training set, the model has seen what t
 `DatasetInfo.twins` holds what `find` finds in the official datasets, so that a score without twins needs no base data.
 """
 
+from __future__ import annotations
+
 from collections import Counter
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mico_hub.data.base import BaseDataset, Twins
+
+if TYPE_CHECKING:
+    pass
 
 Mask = NDArray[np.bool_]
 
@@ -40,9 +45,7 @@ def other_label(data: BaseDataset) -> Mask:
 
 
 def _inputs(data: BaseDataset) -> Sequence[str | bytes]:
-    if isinstance(data.raw, torch.Tensor):
-        return [row.tobytes() for row in data.raw.numpy()]
-    return data.raw
+    return data.raw if isinstance(data.raw, tuple) else [row.tobytes() for row in data.raw.numpy()]
 
 
 def contained(sentences: Sequence[str]) -> Mask:

@@ -13,7 +13,7 @@ from torch import nn
 
 from mico_hub.data.base import BaseDataset
 from mico_hub.models.base import Architecture, Start, default_device, logits, to_device
-from mico_hub.randomness import torch_randomness
+from mico_hub.randomness.generators import torch_randomness
 from mico_hub.registry import modules_with
 
 __all__ = [

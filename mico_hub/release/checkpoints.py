@@ -6,24 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import nn
 
 from mico_hub import models
 from mico_hub.cache import atomic_write
-from mico_hub.release.format import METADATA_KEY, FormatError, canonical, known_keys, parse, stamped
+from mico_hub.release.format import METADATA_KEY, stamped
+from mico_hub.release.tensors import CheckpointError, header_of, known, read_metadata
 
-MAX_HEADER = 100 << 20  # as the format has it
 _ALIGNMENT = 8  # of the tensors; the header is padded to it
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.int64: "I64"}
-
-
-class CheckpointError(FormatError):
-    """A file that is not the checkpoint it should be."""
 
 
 def save(network: nn.Module, name: str, path: Path) -> tuple[str, int]:
@@ -75,81 +70,6 @@ def _configuration(name: str, network: nn.Module) -> dict[str, Any]:
     table = models.MODELS[name].configuration
     own = getattr(network, "config", None)
     return {key: getattr(own, key, value) for key, value in table.items()}
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_metadata(path: Path) -> dict[str, Any]:
-    """The network's name and configuration: {"network": str, "configuration": dict}.
-
-    Raises:
-        CheckpointError: The file is no safetensors file, or no checkpoint that this version reads.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: expected a safetensors file: {error}") from error
-    return _known(metadata, str(path))
-
-
-def _known(metadata: Mapping[str, str], where: str) -> dict[str, Any]:
-    """What a checkpoint's metadata say of its network."""
-    try:
-        values = known_keys(parse(metadata[METADATA_KEY], where), ("network", "configuration"), where)
-    except FormatError as error:
-        raise CheckpointError(str(error)) from error
-    except KeyError as error:
-        raise CheckpointError(f"{where}: expected the network's configuration under {METADATA_KEY!r}") from error
-    if not (isinstance(values.get("network"), str) and isinstance(values.get("configuration"), dict)):
-        raise CheckpointError(f"{where}: expected a network's name and configuration, got {sorted(values)}")
-    return values
-
-
-def metadata_of(path: Path) -> dict[str, str]:
-    """All metadata of a safetensors file."""
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata() or {})
-
-
-def digest_of_tensors(path: Path) -> str:
-    """SHA-256 in hexadecimal over what a safetensors file of ours says: its metadata, and its tensors by name.
-
-    Of each tensor a line `NAME DTYPE SHAPE`, as in `train.values float32 100x2190`, and its values, little-endian.
-
-    Raises:
-        CheckpointError: It is none.
-    """
-    try:
-        about = parse(metadata_of(path)[METADATA_KEY], str(path))
-        hasher = hashlib.sha256(canonical(about) + b"\n")
-        with safe_open(path, framework="np") as file:
-            for name in sorted(file.keys()):
-                tensor = file.get_tensor(name)
-                hasher.update(f"{name} {tensor.dtype} {'x'.join(map(str, tensor.shape))}\n".encode())
-                hasher.update(np.ascontiguousarray(tensor, tensor.dtype.newbyteorder("<")).data)
-    except (SafetensorError, KeyError, OSError) as error:
-        raise CheckpointError(f"{path}: expected a safetensors file of ours: {error!r}") from error
-    return hasher.hexdigest()
-
-
-def header_of(path: Path) -> bytes:
-    """The header of a safetensors file: the length of the text, and the text, JSON that is padded with spaces.
-
-    Raises:
-        CheckpointError: The file is none.
-    """
-    with path.open("rb") as file:
-        length = file.read(8)
-        number = int.from_bytes(length, "little")
-        text = file.read(number) if len(length) == 8 and number <= MAX_HEADER else b""
-    if len(length) < 8 or len(text) != number:
-        raise CheckpointError(f"{path}: expected a safetensors file, got one with a header of {number} bytes")
-    return length + text
 
 
 def check_header(path: Path, name: str) -> None:
@@ -206,7 +126,7 @@ def load(path: Path) -> nn.Module:
 def deserialise(weights: bytes) -> nn.Module:
     """As `load`, from what `serialise` made."""
     header: dict[str, Any] = json.loads(weights[8 : 8 + int.from_bytes(weights[:8], "little")])
-    return _with_weights(_known(header["__metadata__"], "the checkpoint"), from_bytes(weights), "the checkpoint")
+    return _with_weights(known(header["__metadata__"], "the checkpoint"), from_bytes(weights), "the checkpoint")
 
 
 def _with_weights(metadata: Mapping[str, Any], state: Mapping[str, torch.Tensor], where: str) -> nn.Module:

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from mico_hub.data import DATASETS, BaseDataset, DataError
-from mico_hub.release.checkpoints import sha256_of
 from mico_hub.release.disclosure import ACCURACY_DECIMALS, reveals
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
+from mico_hub.release.tensors import sha256_of
 from mico_hub.suites import SPLITS, Suite
 
 logger = logging.getLogger("mico_hub")

@@ -27,7 +27,6 @@ from filelock import FileLock, Timeout
 
 from mico_hub.cache import atomic_write, remove_unfinished
 from mico_hub.randomness import Keys
-from mico_hub.release.checkpoints import sha256_of
 from mico_hub.release.commitments import NONCE_BYTES, Opening
 from mico_hub.release.consistency import problems_of
 from mico_hub.release.disclosure import Measured, hidden_splits
@@ -35,6 +34,7 @@ from mico_hub.release.format import FormatError, NewerFormatError, build, canoni
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, each_row, each_truth, read_truth, write_rows, write_truth
 from mico_hub.release.rows import Row, Truth
+from mico_hub.release.tensors import sha256_of
 from mico_hub.splits import Split, stored_split
 from mico_hub.suites import SPLITS, Suite
 

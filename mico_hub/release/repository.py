@@ -27,15 +27,14 @@ from datasets.utils.metadata import MetadataConfigs
 from huggingface_hub import DatasetCardData
 
 from mico_hub.cache import atomic_path, atomic_write
-from mico_hub.release.checkpoints import digest_of_tensors
 from mico_hub.release.folder import PUBLIC, SIGNALS, SuiteFolder
 from mico_hub.release.format import FormatError, known_keys, parse, stamped
 from mico_hub.release.manifest import Manifest, logical_content
 from mico_hub.release.parquet import PUBLIC_SCHEMA, FolderError, digest_of_rows, each_row, read_rows, write_rows
 from mico_hub.release.rows import Row
+from mico_hub.release.tensors import digest_of_tensors
 from mico_hub.suites import SPLITS, SUITES
 
-NAME = "mico"  # of the dataset, and of a folder that `load_dataset` finds by it
 CARD = "README.md"
 MANIFEST = "suite.json"
 VERSIONS = "versions.json"

@@ -29,9 +29,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.numpy import save
 
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.release.format import METADATA_KEY, FormatError, NewerFormatError, known_keys, parse, stamped
@@ -286,9 +285,7 @@ class Frame:
             computed_by: Which `engine.SIGNALS`.
         """
         about = stamped({"suite": self.suite, "signal": name, "checkpoints": self.checkpoints, "engine": computed_by})
-        tensors = {
-            key: torch.from_numpy(np.ascontiguousarray(part)) for key, part in {**self.tensors, **values}.items()
-        }
+        tensors = {key: np.ascontiguousarray(part) for key, part in {**self.tensors, **values}.items()}
         return save(tensors, {METADATA_KEY: json.dumps(about, sort_keys=True)})
 
 
@@ -303,9 +300,9 @@ def read(path: Path) -> Signals:
         SignalError: It is no file of signals, or none that this version reads.
     """
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             about = known_keys(parse((file.metadata() or {})[METADATA_KEY], str(path)), ABOUT, str(path))
-            tensors = {key: file.get_tensor(key).numpy() for key in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         suite, signal, checkpoints, number = (about[key] for key in ABOUT)
         if not all(isinstance(text, str) for text in (suite, signal, checkpoints)) or type(number) is not int:
             raise TypeError(f"its metadata are {about}")

@@ -1,14 +1,13 @@
 """What signals there are."""
 
 import re
+from typing import TYPE_CHECKING
 
-import torch
-from torch import nn
-
-from mico_hub import models
 from mico_hub.release.format import FormatError
 from mico_hub.signals.outputs import OUTPUT_SIGNALS
-from mico_hub.training.gradients import stackable
+
+if TYPE_CHECKING:
+    from torch import nn
 
 GRADIENT_NORM = "gradient_norm"
 """The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
@@ -33,13 +32,21 @@ def signals_of(network: str) -> tuple[str, ...]:
     Args:
         network: A key of `models.MODELS`.
     """
+    import torch
+
+    from mico_hub import models
+
     with torch.device("meta"):
         layers = layers_of(models.build(network))
     return (*SIGNALS, *(f"{GRADIENT_NORM}_layer_{number}" for number in range(1, layers + 1)))
 
 
-def layers_of(network: nn.Module) -> int:
+def layers_of(network: "nn.Module") -> int:
     """How many layers of a small network have signals of their own; 0 for any other network."""
+    from torch import nn
+
+    from mico_hub.training.gradients import stackable
+
     return sum(isinstance(part, nn.Linear) for part in network.modules()) if stackable(network) else 0
 
 

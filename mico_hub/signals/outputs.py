@@ -10,12 +10,15 @@ All are made of log p and log(1 - p), which are exact to float32 also where p is
 1 - p is the sum of the other probabilities; and where p is too near to 0 for float32, log p is taken of the logits.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
-import torch
-from torch.nn import functional
+if TYPE_CHECKING:
+    import torch
 
 _FAINT = 1e-30  # below it a probability, or a sum of some, may have lost what float32 cannot hold
 
@@ -35,8 +38,11 @@ class Answers:
     log_others: torch.Tensor  # (..., 1), of their sum: log(1 - p) of the likely class, where there is one
 
     @classmethod
-    def of(cls, outputs: torch.Tensor, labels: torch.Tensor) -> "Answers":
+    def of(cls, outputs: torch.Tensor, labels: torch.Tensor) -> Answers:
         """From logits, (..., classes), of at least two classes, and labels, (..., 1)."""
+        import torch  # only now: the names of signals need none of it
+        from torch.nn import functional
+
         p = outputs.softmax(dim=-1)
         of_label = p.gather(-1, labels)
         likeliest = p.amax(dim=-1, keepdim=True)
@@ -54,6 +60,8 @@ class Answers:
 
     def log_rest(self) -> torch.Tensor:
         """log(1 - p) of the label, (..., 1)."""
+        import torch
+
         return torch.where(self.p > 0.5, self.log_others, torch.log1p(-self.p))
 
 
@@ -69,6 +77,8 @@ def _margin(answers: Answers) -> torch.Tensor:
 
 def _modified_entropy(answers: Answers) -> torch.Tensor:
     """Song and Mittal 2021, equation 8."""
+    import torch
+
     own = answers.log_rest().exp() * answers.log_p
     terms = (
         answers.others.neg().log1p_().mul_(answers.others).scatter_(-1, answers.labels, 0.0).sum(dim=-1, keepdim=True)

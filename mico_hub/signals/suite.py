@@ -15,14 +15,15 @@ from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
 from mico_hub.data import BaseDataset, load_base
-from mico_hub.data.records import subset
 from mico_hub.models import prepared
+from mico_hub.models.records import subset
 from mico_hub.release import checkpoints
 from mico_hub.release.consistency import require_data
 from mico_hub.release.folder import PUBLIC, SuiteFolder
 from mico_hub.release.format import FORMAT
 from mico_hub.release.parquet import FolderError, read_rows
 from mico_hub.release.rows import Row
+from mico_hub.release.tensors import sha256_of
 from mico_hub.signals.files import Floats, Frame, read
 from mico_hub.signals.layout import Layout, shown
 from mico_hub.signals.names import SignalError, signals_of
@@ -236,7 +237,7 @@ class _Work:
     def _job(self, rows: Sequence[Row], workers: Workers) -> SignalJob:
         paths = [self.folder.checkpoint(self.suite, row["model_id"]) for row in rows]
         for row, path in zip(rows, paths, strict=True):
-            if checkpoints.sha256_of(path) != row["sha256"]:
+            if sha256_of(path) != row["sha256"]:
                 raise FolderError(f"{path}: expected a checkpoint with sha256 {row['sha256']}, it has changed")
         return SignalJob(
             tuple(row["model_id"] for row in rows),

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from mico_hub.data.records import Records, subset
 from mico_hub.models import default_device, logits, to_device
+from mico_hub.models.records import Records, subset
 from mico_hub.release.checkpoints import load
 from mico_hub.release.rows import Row, name_of
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box

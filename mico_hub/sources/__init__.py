@@ -15,12 +15,11 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from mico_hub.release.repository import NAME
 from mico_hub.sources import embedded, original
 from mico_hub.sources.place import Place, SettingError, SourceError
 from mico_hub.sources.published import PublishedFolder
 from mico_hub.sources.published_hub import PublishedRepository, known_repository
-from mico_hub.suites import SUITES, UnknownSuiteError, get_suite
+from mico_hub.suites import NAME, SUITES, UnknownSuiteError, get_suite
 
 __all__ = [
     "DATASET_VARIABLE",

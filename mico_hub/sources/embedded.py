@@ -11,9 +11,8 @@ from filelock import FileLock
 from mico_hub.cache import cache_dir
 from mico_hub.release import repository
 from mico_hub.release.format import FORMAT
-from mico_hub.release.repository import NAME
 from mico_hub.sources.published import PublishedFolder
-from mico_hub.suites import SUITES, get_suite
+from mico_hub.suites import NAME, SUITES, get_suite
 from mico_hub.training import engine
 
 DATASET = "digits"  # whose suites can be trained anywhere

@@ -44,7 +44,7 @@ class Published(ABC):
 
     def checkpoint(self, row: Row) -> Path:
         """See `Place`; the SHA-256 of the file is compared."""
-        from mico_hub.release.checkpoints import sha256_of
+        from mico_hub.release.tensors import sha256_of
 
         path = self.fetch(row["checkpoint"])
         if (digest := sha256_of(path)) != row["sha256"]:

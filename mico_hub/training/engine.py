@@ -12,7 +12,6 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
-from mico_hub.models import MODELS
 from mico_hub.suites import Suite
 
 TRAINING = 1
@@ -52,6 +51,8 @@ def deciding(suite: Suite, engine: int | None, recorded: dict[str, str]) -> dict
         engine: The number that the suite was begun with.
         recorded: The versions that it was begun with.
     """
+    from mico_hub.models import MODELS
+
     packages = (*_DECIDING, *MODELS[suite.model].packages)
     return {NAME: str(engine), **{name: recorded.get(name, "unknown") for name in packages}}
 

@@ -15,9 +15,10 @@ from torch.nn import functional
 
 from mico_hub import models
 from mico_hub.data import BaseDataset
-from mico_hub.data.records import Records, on_device
 from mico_hub.messages import InputError
-from mico_hub.randomness import GaussianNoise, Keys, numpy_generator, torch_randomness
+from mico_hub.models.records import Records, on_device
+from mico_hub.randomness import Keys, numpy_generator
+from mico_hub.randomness.generators import GaussianNoise, torch_randomness
 from mico_hub.splits import Indices, Split
 from mico_hub.suites import Optimiser, Suite
 from mico_hub.training.gradients import gradients_of, stackable

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from mico_hub import models, splits
 from mico_hub.data import BaseDataset, load_base
-from mico_hub.randomness import Keys, draws_on
+from mico_hub.randomness import Keys
+from mico_hub.randomness.generators import draws_on
 from mico_hub.release import checkpoints
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured, disclose, truth

@@ -31,7 +31,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
         info,
         wine.target.astype(np.uint8),
         scaled,
-        raw=torch.from_numpy(scaled),
+        raw=scaled,
         prepare=share,
         source="scikit-learn",
         note=lambda: "",

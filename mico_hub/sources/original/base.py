@@ -13,7 +13,6 @@ from huggingface_hub import constants
 
 from mico_hub.release import repository
 from mico_hub.release.manifest import Manifest
-from mico_hub.release.repository import NAME
 from mico_hub.release.rows import Row
 from mico_hub.sources.original.files import Entry, OriginalError, T, digest, home
 from mico_hub.sources.original.release import (
@@ -25,7 +24,7 @@ from mico_hub.sources.original.release import (
     original_suite,
 )
 from mico_hub.sources.original.rows import make_rows
-from mico_hub.suites import SPLITS, SUITES, get_suite
+from mico_hub.suites import NAME, SPLITS, SUITES, get_suite
 
 logger = logging.getLogger("mico_hub")
 
@@ -272,7 +271,7 @@ def convert_checkpoint(
         OSError: It is another file.
         CheckpointError: It is not what it should be.
     """
-    from mico_hub.release.checkpoints import CheckpointError, sha256_of
+    from mico_hub.release.tensors import CheckpointError, sha256_of
     from mico_hub.sources.original import pickles
 
     if (size := path.stat().st_size) != num_bytes:

@@ -13,7 +13,6 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
-from mico_hub.retries import retry
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import (
     CHECKPOINTS_AT_ONCE,
@@ -26,6 +25,7 @@ from mico_hub.sources.original.files import (
     worker,
 )
 from mico_hub.sources.original.release import RELEASES, Location, locate
+from mico_hub.sources.retries import retry
 from mico_hub.suites import SUITES
 
 T = TypeVar("T")

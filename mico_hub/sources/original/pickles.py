@@ -14,7 +14,7 @@ import torch
 
 from mico_hub import models
 from mico_hub.release import checkpoints
-from mico_hub.release.checkpoints import CheckpointError
+from mico_hub.release.tensors import CheckpointError
 
 State = dict[str, torch.Tensor]
 

@@ -3,7 +3,7 @@
 `datasets` has no plug-in mechanism, so the functions that turn a name into a builder are wrapped. Other names, and
 folders called so, go through untouched. `install` may be called twice; `uninstall` undoes it.
 
-`evaluate` takes seconds to import, so it is not imported here: it is wrapped when it is, or at once if it was.
+Both take seconds to import, so they are not imported here: they are wrapped when they are, or at once if they were.
 """
 
 import functools
@@ -17,14 +17,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from datasets.load import BuilderConfigsParameters, DatasetModule
-from datasets.packaged_modules.parquet.parquet import ParquetConfig
-
-from mico_hub import sources
-from mico_hub.release.repository import NAME
+from mico_hub.suites import NAME
 
 METRIC = "mico_score"
-METRIC_FOLDER = Path(__file__).parents[1] / "metrics" / METRIC
+METRIC_FOLDER = Path(__file__).parent / "metrics" / METRIC
 
 _Wrap = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -38,6 +34,8 @@ def _wrap_builder(original: Callable[..., Any]) -> Callable[..., Any]:
         values = arguments.arguments
         if values["path"] != NAME:
             return original(*args, **kwargs)
+        from mico_hub import sources
+
         if values.get("name") is None:
             raise ValueError(
                 f'expected a suite: load_dataset("{NAME}", SUITE). '
@@ -57,6 +55,11 @@ def _wrap_module(original: Callable[..., Any]) -> Callable[..., Any]:
     def dataset_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
         if path != NAME:
             return original(path, *args, **kwargs)
+        from datasets.load import BuilderConfigsParameters, DatasetModule
+        from datasets.packaged_modules.parquet.parquet import ParquetConfig
+
+        from mico_hub import sources
+
         configs = [ParquetConfig(name=name) for name in sources.available()]
         return DatasetModule(
             "datasets.packaged_modules.parquet.parquet",
@@ -90,7 +93,7 @@ _originals: dict[Callable[..., Any], Callable[..., Any]] = {}
 
 
 def install() -> None:
-    """Wraps the functions, and those of `evaluate` when it is imported; does nothing if they are wrapped already."""
+    """Wraps the functions, at once or when their module is imported; does nothing if they are wrapped already."""
     for module in dict.fromkeys(module for module, _, _ in _TARGETS):
         _wrap_functions_of(module)
     if _FINDER not in sys.meta_path:
@@ -118,14 +121,12 @@ def _wrap_functions_of(module: str) -> None:
 
 
 class _WrapOnImport(MetaPathFinder):
-    """Finds `evaluate.loading` as everyone else does, and wraps its functions once it is executed."""
-
-    MODULE = "evaluate.loading"
+    """Finds a module as everyone else does, and wraps its functions once it is executed."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != self.MODULE:
+        if fullname not in _MODULES:
             return None
         sys.meta_path.remove(self)
         try:
@@ -153,4 +154,5 @@ class _WrappingLoader(Loader):
         return getattr(self._loader, name)  # inspect asks the loader for the source
 
 
+_MODULES = frozenset(module for module, _, _ in _TARGETS)
 _FINDER = _WrapOnImport()

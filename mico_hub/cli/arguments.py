@@ -1,0 +1,166 @@
+"""What can be asked of `mico-hub`: every command with its arguments. What a command does is imported when it runs."""
+
+import argparse
+from pathlib import Path
+
+from mico_hub.cli.frame import Commands, add_command, add_data, add_source, add_split, add_suites
+from mico_hub.suites import SPLITS
+
+
+def add_commands(commands: Commands) -> None:
+    """Adds all commands."""
+    for name, summary in (("suites", "lists the suites"), ("attacks", "lists the reference attacks")):
+        made = add_command(commands, name, f"lists:{name}", summary, f"{name} --markdown")
+        made.add_argument("--markdown", action="store_true", help="as a Markdown table")
+
+    made = add_command(
+        commands,
+        "fetch",
+        "fetch:fetch",
+        "brings a suite's rows and checkpoints here",
+        "fetch cifar10_hi --split dev",
+        "What was fetched is kept; resume with the same command.",
+    )
+    made.add_argument("suite", metavar="SUITE")
+    add_split(made)
+    add_source(made)
+
+    made = add_command(
+        commands,
+        "attack",
+        "attack:attack",
+        "runs a reference attack",
+        "attack digits_hi --attack lira --out predictions",
+    )
+    made.add_argument("suite", metavar="SUITE")
+    _add_attack(made, "NAME|FILE.py|all", "; a file with a function score(evidence); or all that train no models")
+    made.add_argument(
+        "--out",
+        type=Path,
+        help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; with all, below <out>/<attack>",
+    )
+    made.add_argument("--html", type=Path, help="writes a report there too, where the truth is public")
+    add_split(made)
+    add_source(made)
+
+    example = "score predictions --suite digits_hi --html report.html"
+    made = add_command(commands, "score", "score:score", "scores predictions", example)
+    made.add_argument(
+        "predictions",
+        type=Path,
+        nargs="+",
+        metavar="PREDICTIONS",
+        help="a folder or a Parquet file; several are compared",
+    )
+    made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
+    made.add_argument(
+        "--truth", type=Path, help="for dev and final: the suite's private folder, or the folder of suites"
+    )
+    made.add_argument("--json", type=Path, help="writes scores and intervals there too")
+    made.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
+    made.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
+    made.add_argument("--format", choices=("png", "svg"), default="png", help="of the pictures (default: %(default)s)")
+    add_split(made)
+    add_source(made)
+
+    made = add_command(
+        commands,
+        "open",
+        "fetch:open_truth",
+        "checks a truth that was shown",
+        "open cifar10_hi-dev.json --source org/mico",
+    )
+    made.add_argument("opening", type=Path, metavar="OPENING", help="the file that opens a split's commitment")
+    add_source(made)
+
+    made = add_command(
+        commands,
+        "audit",
+        "audit:audit",
+        "epsilon as an attack shows it",
+        "audit digits_hi --split final --truth suites",
+    )
+    made.add_argument("suite", metavar="SUITE")
+    _add_attack(made, "NAME")
+    made.add_argument("--truth", type=Path, required=True, help="the suite's private folder, or the folder of suites")
+    add_split(made, SPLITS[1:], SPLITS[-1])
+    add_source(made)
+
+    made = add_command(
+        commands,
+        "train",
+        "train:train",
+        "trains suites into folders",
+        "train purchase100_hi --models 4/2/2 --data DATA",
+        "Finished models are kept; resume with the same command.",
+    )
+    made.add_argument("suites", nargs="+", metavar="SUITE")
+    made.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
+    add_suites(made, "--out")
+    add_data(made)
+    made.add_argument("--pretrained", help="folder or Hub model that text models start from")
+    _add_workers(made)
+    made.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
+    made.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
+
+    made = add_command(
+        commands,
+        "signals",
+        "train:signals",
+        "computes what attacks need of trained suites",
+        "signals suites/cifar10_hi --signals loss margin --data DATA",
+        "What is done is kept; resume with the same command.",
+    )
+    made.add_argument("suites", nargs="+", type=Path, metavar="FOLDER", help="suite folders, complete")
+    made.add_argument("--signals", nargs="+", metavar="NAME", help="such as loss and margin (default: all)")
+    add_data(made)
+    _add_workers(made)
+
+
+def _add_attack(parser: argparse.ArgumentParser, metavar: str, more: str = "") -> None:
+    parser.add_argument(
+        "--attack",
+        default="lira",
+        metavar=metavar,
+        help=f"one that `mico-hub attacks` lists{more} (default: %(default)s)",
+    )
+
+
+def _add_workers(parser: argparse.ArgumentParser) -> None:
+    """Where jobs run: `--device`, and `--processes` or `--ray`."""
+    parser.add_argument("--device", help="default: the accelerator, else cpu; with --ray cpu, or cuda for a GPU a job")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
+    where.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="on a Ray cluster: HOST:PORT of its head, auto, ray://HOST:PORT, or nothing to start one here",
+    )
+
+
+def parse_count(text: str) -> int:
+    """A number from 1.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
+    return int(text)
+
+
+def parse_models(text: str) -> tuple[int, int, int]:
+    """`4/2/2` -> models in train, dev and final.
+
+    Raises:
+        argparse.ArgumentTypeError: It is not three counts, the first at least 1.
+    """
+    try:
+        train, dev, final = map(int, text.split("/"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected TRAIN/DEV/FINAL, such as 4/2/2, got {text!r}") from None
+    if train < 1 or min(dev, final) < 0:
+        raise argparse.ArgumentTypeError(f"expected at least one train model and no negative count, got {text!r}")
+    return train, dev, final
