@@ -18,14 +18,12 @@ SUITE_COLUMNS = (
 
 def suite_row(suite: Suite) -> tuple[str, ...]:
     """The cells of a suite's row, under `SUITE_COLUMNS`."""
-    from mico_hub.models import MODELS
-
     clip = f"{suite.clipping_norm:g}" if suite.clipping_norm is not None else "-"
     if suite.max_grad_norm is not None:
         clip = f"batch {suite.max_grad_norm:g}"
     return (
         suite.name,
-        MODELS[suite.model].title,
+        suite.model,
         f"{suite.n:,}",
         f"{suite.m:,}",
         f"{suite.epsilon:g}, {suite.delta:g}" if suite.delta is not None else "inf",

@@ -1,6 +1,7 @@
 """Fixtures, and a run without network: whoever needs the Hub starts one (`loopback_hub.py`)."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,9 @@ from mico_hub.data import DATA_VARIABLE
 # How long an example takes tells how busy the machine is, not whether the code is right.
 settings.register_profile("any_machine", parent=settings(), deadline=None)
 settings.load_profile("any_machine")
+
+# What runs in the background of a script inherits SIGINT as ignored, and so would the programs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA = os.environ.get(DATA_VARIABLE)
 

@@ -117,7 +117,9 @@ def test_published_signals_are_attacked_and_scored_without_torch(published: Path
         by_model = dict(zip(suite["dev"]["model_id"], predictions))
         handle = mico_hub.open_suite("digits_hi")
         submissions.write(Path("out"), handle.manifest.suite, "dev", by_model)
-        assert main(["attack", "digits_hi", "--attack", "lira_shrunken"]) == 0
+        assert main(["suites"]) == main(["attacks"]) == main(["fetch", "digits_hi", "--split", "dev"]) == 0
+        assert main(["attack", "digits_hi", "--attack", "lira_shrunken", "--out", "shrunken"]) == 0
+        assert main(["score", "shrunken", "--suite", "digits_hi"]) == 0
         print(0 < score < 1, handle.signals("loss").train.values.shape[0], handle.manifest.suite.name)
     """
     assert run(code, tmp_path, HEAVY).splitlines()[-1] == "True 4 digits_hi"
