@@ -71,7 +71,7 @@ class Handle:
 
         Raises:
             SourceError: No place has it; the message lists the places tried.
-            FormatError: It is none, or of a newer format.
+            FormatError: It is not a manifest, or of a newer format.
         """
         tried = []
         for place in self._places():
@@ -211,7 +211,7 @@ class Handle:
             Each row with its local safetensors file, as they come.
 
         Raises:
-            SourceError: Some could not be had, though all were tried; the message lists them.
+            SourceError: Some were not found, though all were tried; the message lists them.
         """
         wanted = [self._own(row) for row in as_rows(rows)]
         missing, tried = list(wanted), dict[str, list[str]]()
@@ -245,7 +245,7 @@ class Handle:
             data: Folder of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
 
         Raises:
-            DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
+            DataError: The base dataset was not found, or is not the one that the suite was trained on.
         """
         import torch
 
@@ -261,7 +261,7 @@ class Handle:
             folder: Of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
 
         Raises:
-            DataError: It cannot be had, or differs.
+            DataError: It was not found, or differs.
         """
         from mico_hub.data import load_base
         from mico_hub.models import prepared

@@ -33,7 +33,7 @@ def open_suite(name: str, source: str | Path | None = None, revision: str | None
 
     Raises:
         KeyError: No such suite; the message has the nearest names.
-        SourceError: The suite is known, but is to be had nowhere.
+        SourceError: The suite is known, but was not found anywhere.
         ValueError: The source is none, or has no revisions.
     """
     if source is None:
@@ -80,7 +80,7 @@ def load_suite(name: str, source: str | Path | None = None) -> datasets.DatasetD
 
     Raises:
         KeyError: No such suite; the message has the nearest names.
-        SourceError: The suite is known, but is to be had nowhere.
+        SourceError: The suite is known, but was not found anywhere.
     """
     return open_suite(name, source).rows
 
@@ -117,7 +117,7 @@ def load_challenge(row: Any, source: str | Path | None = None, data: str | Path 
         data: Folder of the base datasets; None: `MICO_HUB_DATA`, else the Hub.
 
     Raises:
-        DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
+        DataError: The base dataset was not found, or is not the one that the suite was trained on.
     """
     return handle_of(row, source).challenge(row, data)
 
@@ -126,7 +126,7 @@ def load_data(row: Any, source: str | Path | None = None, data: str | Path | Non
     """The base dataset of a row's suite, checked against the digest that it was trained with: `Handle.data`.
 
     Raises:
-        DataError: It cannot be had, or differs.
+        DataError: It was not found, or differs.
     """
     return handle_of(row, source).data(data)
 
@@ -150,7 +150,7 @@ def load_signals(name: str, signal: str, source: str | Path | None = None) -> "S
 
     Raises:
         KeyError: No such suite.
-        SourceError: The suite is to be had nowhere.
+        SourceError: The suite was not found anywhere.
         SignalError: There is no such signal where the suite is.
     """
     return open_suite(name, source).signals(signal)

@@ -57,7 +57,7 @@ def check(root: Path, fresh: Path) -> dict[str, str]:
         expected |= {f"{name}/{repository.MANIFEST}", *checkpoints[name]}
         expected |= {f"{name}/{path.name}" for path in repository.parquet_files(root, name)}
         expected |= {f"{name}/{SIGNALS}/{signal}.safetensors" for signal in _signals(root, manifest)}
-    problems = list(_strange(root, expected))
+    problems = list(_unexpected_files(root, expected))
     for manifest in manifests:
         name = manifest.suite.name
         problems += [f"{name}: {problem}" for problem in _wrong_suite(root, manifest, list(checkpoints[name]))]
@@ -89,7 +89,7 @@ def _checkpoints(root: Path, manifest: Manifest) -> dict[str, str]:
     return {row["checkpoint"]: row["sha256"] or "" for row in repository.each_row_of(root, manifest.suite.name)}
 
 
-def _strange(root: Path, expected: set[str]) -> Iterator[str]:
+def _unexpected_files(root: Path, expected: set[str]) -> Iterator[str]:
     """Files that are missing, and whatever else there is."""
     found = set()
     for folder, folders, files in os.walk(root):
@@ -101,7 +101,7 @@ def _strange(root: Path, expected: set[str]) -> Iterator[str]:
             elif not path.is_dir():
                 found.add(relative)
     for relative in sorted(found - expected):
-        yield f"{relative}: no part of a published folder; move it away"
+        yield f"{relative}: not part of a published folder; move it away"
     for relative in sorted(expected - found):
         yield f"{relative}: no such file"
 
@@ -116,7 +116,7 @@ def _wrong_suite(root: Path, manifest: Manifest, paths: Sequence[str]) -> Iterat
     if extra := unexpected(path.read_bytes(), str(path)):
         yield f"{repository.MANIFEST}: unknown keys, which nothing is published with: {', '.join(extra)}"
     elif path.read_bytes() != manifest.to_json():
-        yield f"{repository.MANIFEST}: it is not as it would be written; build the folder again"
+        yield f"{repository.MANIFEST}: differs from what would be written; build the folder again"
     if extra := sorted(manifest.versions.keys() - {"mico-hub", *engine.PACKAGES}):
         yield f"{repository.MANIFEST}: versions of other packages: {', '.join(extra)}"
     for path in repository.parquet_files(root, suite.name):
@@ -180,7 +180,7 @@ def _wrong_signal(path: Path, name: str, frame: Frame) -> Iterator[str]:
     if extra := [*(metadata.keys() - {METADATA_KEY}), *unexpected_keys(about, signals.ABOUT)]:
         yield f"unknown metadata, which nothing is published with: {', '.join(extra)}"
     if found.name != name or found.engine != engine.SIGNALS or not frame.fits(found):
-        yield "it is of other models, or was computed otherwise; delete it and compute it again"
+        yield "it belongs to other models, or was computed by another version; delete it and compute it again"
 
 
 def _wrong_derived(root: Path) -> Iterator[str]:
@@ -189,8 +189,8 @@ def _wrong_derived(root: Path) -> Iterator[str]:
     if not known or known[-1].suites != digests:
         yield f"{repository.VERSIONS}: its last version is not what the folder holds; build the folder again"
     if (root / repository.VERSIONS).read_bytes() != repository.versions_json(known):
-        yield f"{repository.VERSIONS}: it is not as it would be written; build the folder again"
+        yield f"{repository.VERSIONS}: differs from what would be written; build the folder again"
     for name, content in derived(root, digests).items():
         if (root / name).read_bytes() != content:
-            yield f"{name}: it is not what the suites give; build the folder again"
+            yield f"{name}: differs from what the suites give; build the folder again"
     DatasetCard.load(root / repository.CARD)

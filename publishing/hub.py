@@ -205,8 +205,8 @@ def _still_missing(repository: Repository, contents: Mapping[str, Content]) -> s
     try:
         missing = repository.differing(contents)
     except RequestError:
-        return "What is online could not be asked for. The same command goes on from there."
-    title = f"{len(missing)} of {len(contents)} files are not online; the same command goes on from there:"
+        return "What is online could not be read. Resume with the same command."
+    title = f"{len(missing)} of {len(contents)} files are not online; resume with the same command:"
     return listed(title, missing)
 
 
@@ -283,9 +283,9 @@ def verify(
     Raises:
         PublishError: It does not; the message lists everything.
     """
-    problems = [f"{path}: it is not the same" for path in repository.differing(contents, revision)]
-    strange = [] if others else sorted(repository.files(revision).keys() - contents.keys())
-    problems += [f"{path}: nothing should be there" for path in strange]
+    problems = [f"{path}: differs from what was published" for path in repository.differing(contents, revision)]
+    unexpected_files = [] if others else sorted(repository.files(revision).keys() - contents.keys())
+    problems += [f"{path}: not expected there" for path in unexpected_files]
     paths = sorted(read)
     bar = tqdm(desc=f"verifying {repository.id}", total=len(paths), unit="file", disable=not paths)
     with bar, ThreadPoolExecutor(THREADS) as pool:
@@ -293,7 +293,7 @@ def verify(
         for path, same in zip(paths, as_read, strict=True):
             bar.update()
             if not same:
-                problems.append(f"{path}: its bytes are others")
+                problems.append(f"{path}: its content differs")
     if problems:
         raise PublishError(listed(f"{repository.id} at {revision} is not what was published:", problems))
 

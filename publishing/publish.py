@@ -183,9 +183,7 @@ def known_to(api: HfApi) -> str:
     try:
         name: str = retry(api.whoami, "asking who the token belongs to")["name"]
     except LocalTokenNotFoundError as error:
-        raise PublishError(
-            "expected a token that may write, in HF_TOKEN or by `hf auth login`; there is none"
-        ) from error
+        raise PublishError("no token found: put one that may write into HF_TOKEN, or use `hf auth login`") from error
     return name
 
 
@@ -315,9 +313,7 @@ def tag(public: Repository, name: str, revision: str, versions: bytes) -> str:
         retry(create, f"tagging {public.id}")
     target = _tags(public).get(name)
     if target is None:
-        raise PublishError(
-            f"{public.id}: the tag {name} was made and is not there; the same command goes on from there"
-        )
+        raise PublishError(f"{public.id}: the tag {name} was made and is not there; resume with the same command")
     if public.content(VERSIONS, target) != versions:
         raise PublishError(f"{public.id}: the tag {name} names {target}, which holds something else; look at it there")
     return target

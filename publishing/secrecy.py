@@ -65,7 +65,7 @@ def inspect(root: Path, suites: Path, load: Load) -> Findings:
 
     Raises:
         FolderError: The folder cannot be published as it is (`check`), or a suite folder is missing or another one.
-        DataError: A base dataset cannot be had.
+        DataError: A base dataset was not found.
     """
     with TemporaryDirectory() as scratch:
         fresh = Path(scratch)
@@ -100,7 +100,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
             for each in found.tried[name]
             if each.leaks
         ]
-    found.problems += [f"{path}: it is other without the private parts" for path in _not_rebuilt(fresh, folders)]
+    found.problems += [f"{path}: differs when rebuilt without private/" for path in _not_rebuilt(fresh, folders)]
     online = {(root if CHECKPOINT.fullmatch(path) else fresh) / path: path for path in paths}
     held = leaks.find(online, needles)
     found.problems += [f"{online[path]}: it holds {what}" for path, what in held]
@@ -179,7 +179,7 @@ def _depending(root: Path, manifest: Manifest, rows: Sequence[Row], truth: Seque
     for what, membership in (("from its truth", truth), ("with hidden membership swapped", swapped(truth, hidden))):
         for path, content in public_files(manifest, rows, membership).items():
             if content != published[path]:
-                yield f"{path}: made again {what}, it is other"
+                yield f"{path}: differs when made again {what}"
     if public_files(manifest, rows, swapped(truth, shown)) == published:
         yield "swapping the membership that is shown changes nothing: the comparison sees nothing"
 

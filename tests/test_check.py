@@ -325,7 +325,7 @@ def test_whatever_else_is_in_it_is_named(
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (metadata_in_a_checkpoint, "its metadata hold more than the network's configuration"),
+        (metadata_in_a_checkpoint, "its metadata has more than the network's configuration"),
         (tensor_in_a_checkpoint, "more: expected None, got ((64,), 'F32')"),
         (spaces_in_a_header, "its header is padded"),
     ],

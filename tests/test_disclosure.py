@@ -306,8 +306,8 @@ def test_what_reads_the_private_part_is_found(
     monkeypatch.setattr(secrecy, "builder_rows", leaky)
     build(sorted((tmp_path / "suites").iterdir()), tmp_path / "mico")
     problems = inspect(tmp_path / "mico", tmp_path / "suites", digits).problems
-    assert "digits_hi/dev-00000-of-00001.parquet: it is other without the private parts" in problems
-    assert "README.md: it is other without the private parts" in problems
+    assert "digits_hi/dev-00000-of-00001.parquet: differs when rebuilt without private/" in problems
+    assert "README.md: differs when rebuilt without private/" in problems
 
 
 def test_a_truth_that_was_changed_later_is_found(trained: Path, published: Path, tmp_path: Path) -> None:

@@ -165,7 +165,7 @@ def test_an_unknown_suite_says_which_there_are() -> None:
 
 @pytest.mark.usefixtures("here")
 def test_a_suite_that_is_to_be_had_nowhere_says_where_it_was_looked_for() -> None:
-    with pytest.raises(SourceError, match=r"cifar10_hi was found nowhere. Looked in: \./mico \(none\)"):
+    with pytest.raises(SourceError, match=r"cifar10_hi was not found. Looked in: \./mico \(none\)"):
         datasets.load_dataset("mico", "cifar10_hi")
 
 

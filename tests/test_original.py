@@ -511,7 +511,7 @@ def test_an_interruption_loses_nothing(hub: LoopbackHub, tmp_path: Path) -> None
     object.__setattr__(whole, "files", lacking)
     failed = run_client(code, environment(hub, tmp_path), tmp_path)
     assert failed.returncode != 0
-    assert "SourceError: cifar10_lo was found nowhere" in failed.stderr
+    assert "SourceError: cifar10_lo was not found" in failed.stderr
     assert "cifar10_lo/train/model_0/seed_membership: RemoteEntryNotFoundError: 404" in failed.stderr
     assert not list((tmp_path / "cache").rglob("*.parquet"))
     had = files_asked_for(hub)
@@ -623,7 +623,7 @@ def test_a_private_or_missing_repository_is_said_in_one_message(tmp_path: Path) 
             tmp_path,
         )
     assert done.returncode == 2
-    assert done.stderr.startswith("mico-hub: cifar10_lo was found nowhere. Looked in: ./mico (none);")
+    assert done.stderr.startswith("mico-hub: cifar10_lo was not found. Looked in: ./mico (none);")
     assert "szanella/MICO-CIFAR10 on the Hub" in done.stderr
     assert "RepositoryNotFoundError" in done.stderr
 

@@ -291,7 +291,7 @@ def test_failures_in_passing_are_tried_again_and_others_reported(place: Workplac
     place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 10_000, 500)
     said = refused(place.publish(batch=10))
     assert "uploading to org/mico: " in said
-    assert "51 of 51 files are not online; the same command goes on from there:" in said
+    assert "51 of 51 files are not online; resume with the same command:" in said
     assert "digits_hi/dev/model_4.safetensors" in said
 
 

@@ -29,7 +29,7 @@ def parse_repository(text: str) -> str:
     """`org/name`.
 
     Raises:
-        argparse.ArgumentTypeError: It is none.
+        argparse.ArgumentTypeError: The text is something else.
     """
     if text.count("/") != 1 or not all(text.split("/")) or text.startswith((".", "~")) or Path(text).exists():
         raise argparse.ArgumentTypeError(f"expected a repository org/name, got {text!r}")

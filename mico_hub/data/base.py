@@ -70,7 +70,7 @@ class DatasetInfo:
     @property
     def official_digest(self) -> str | None:
         """The content digest of the official dataset, where it is known."""
-        return next((digest for digest, said in self.known.items() if not said), None)
+        return next((digest for digest, note in self.known.items() if not note), None)
 
     @property
     def expected(self) -> str:
@@ -219,10 +219,10 @@ def assemble(
     import torch  # only now: what is known of base datasets needs none of it
 
     digest = content_digest(info.name, labels, records)
-    said = info.known[digest] if digest in info.known else note()
-    log.info("%s from %s: %s", info.title, source, said or "the official dataset")
+    content = info.known[digest] if digest in info.known else note()
+    log.info("%s from %s: %s", info.title, source, content or "the official dataset")
     rows = raw if isinstance(raw, tuple) else torch.from_numpy(raw)
-    return BaseDataset(info.name, rows, torch.from_numpy(labels.astype(np.int64)), digest, said, prepare)
+    return BaseDataset(info.name, rows, torch.from_numpy(labels.astype(np.int64)), digest, content, prepare)
 
 
 def as_float(rows: torch.Tensor) -> torch.Tensor:
@@ -270,7 +270,7 @@ def load_hub(info: DatasetInfo, folder: Path | None, columns: Sequence[str]) -> 
         columns: What each split must have.
 
     Raises:
-        DataError: It cannot be had (no network, no such repository), or lacks rows or columns.
+        DataError: It was not found (no network, no such repository), or lacks rows or columns.
     """
     import datasets
 

@@ -99,7 +99,7 @@ def check_header(path: Path, name: str) -> None:
     if text != json.dumps(entries, separators=(",", ":"), ensure_ascii=False):
         problems.append("its header is not as safetensors writes it")
     if entries.pop("__metadata__") != {METADATA_KEY: json.dumps(stamped(metadata), sort_keys=True)}:
-        problems.append("its metadata hold more than the network's configuration")
+        problems.append("its metadata has more than the network's configuration")
     with safe_open(path, framework="pt") as file:  # which has seen that the tensors fill the file
         got = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         kinds = {key: (tuple(part.get_shape()), part.get_dtype()) for key, part in got.items()}

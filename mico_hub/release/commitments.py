@@ -62,7 +62,7 @@ class Opening:
             if any(
                 type(each) is not int for each in [row["model_id"] for row in models] + [x for v in values for x in v]
             ):
-                raise ValueError("it holds what is no integer")
+                raise ValueError("it holds something that is not an integer")
             if len(nonce) != NONCE_BYTES or opening.canonical_truth() != text.partition(b"\n")[2]:
                 raise ValueError("it is not in the canonical form")
         except NewerFormatError as error:
@@ -101,7 +101,8 @@ class Opening:
             if len(row["membership"]) != len(row["challenge"]) or set(row["membership"]) - {0, 1}:
                 problems.append(f"{name}: expected a 0 or a 1 for each record of the challenge")
             elif 2 * sum(row["membership"]) != len(row["membership"]):
-                problems.append(f"{name}: expected as many members as others, got {sum(row['membership'])} members")
+                got = f"{sum(row['membership'])} members of {len(row['membership'])}"
+                problems.append(f"{name}: expected as many members as non-members, got {got}")
             elif public_row["membership"] is not None and not np.array_equal(
                 public_row["membership"], row["membership"]
             ):

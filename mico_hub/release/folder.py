@@ -219,7 +219,7 @@ class SuiteFolder:
 
         Raises:
             FolderError: It is missing.
-            CommitmentError: It is none.
+            CommitmentError: It is not one.
         """
         path = self.opening_path(split)
         try:
@@ -290,7 +290,7 @@ class SuiteFolder:
             measured = build(Measured, record, str(path))
         except NewerFormatError:
             raise
-        except (FileNotFoundError, FormatError):  # there is none, or it is none: the model is made again
+        except (FileNotFoundError, FormatError):  # missing or unreadable: the model is made again
             return None
         if not source and not suite.private:
             measured = replace(measured, epsilon=math.inf)

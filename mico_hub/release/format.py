@@ -37,12 +37,12 @@ def parse(text: bytes | str, where: str) -> dict[str, Any]:
     """A JSON object; no key twice, no NaN or infinity, in which readers differ.
 
     Raises:
-        FormatError: The text is none.
+        FormatError: The text is not JSON.
     """
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):
-            raise ValueError("a key is there twice")
+            raise ValueError("a key appears twice")
         return found
 
     def refuse(constant: str) -> None:

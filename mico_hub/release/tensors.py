@@ -62,7 +62,7 @@ def digest_of_tensors(path: Path) -> str:
     Of each tensor a line `NAME DTYPE SHAPE`, as in `train.values float32 100x2190`, and its values, little-endian.
 
     Raises:
-        CheckpointError: It is none.
+        CheckpointError: It is not one.
     """
     try:
         about = parse(metadata_of(path)[METADATA_KEY], str(path))
@@ -81,7 +81,7 @@ def header_of(path: Path) -> bytes:
     """The header of a safetensors file: the length of the text, and the text, JSON that is padded with spaces.
 
     Raises:
-        CheckpointError: The file is none.
+        CheckpointError: It is not a safetensors file.
     """
     with path.open("rb") as file:
         length = file.read(8)

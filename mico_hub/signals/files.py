@@ -163,7 +163,7 @@ class Signals:
             if not there or not np.array_equal(challenge[place], row["challenge"]):
                 raise SignalError(
                     f"{self.suite}, {self.name}: expected signals of {split}/model_{row['model_id']} on its challenge; "
-                    f"they are of other models, and have to be computed again"
+                    f"they belong to other models; compute them again"
                 )
         return places
 

@@ -50,8 +50,8 @@ def seen(row: Mapping[str, Any], records: Indices) -> npt.NDArray[np.bool_]:
     trained = trained_on(row)
     there = np.zeros(max(trained.max(initial=0), records.max(initial=0)) + 1, dtype=bool)
     there[trained] = True
-    chosen: npt.NDArray[np.bool_] = there[records]
-    return chosen
+    trained_here: npt.NDArray[np.bool_] = there[records]
+    return trained_here
 
 
 @dataclass(frozen=True, slots=True, eq=False)

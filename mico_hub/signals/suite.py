@@ -68,7 +68,7 @@ class SignalJob:
 
         Raises:
             WorkerError: Packages or data here are others.
-            CheckpointError: A checkpoint is none.
+            CheckpointError: A file is not a checkpoint.
         """
         data = f"{common.data.name} with digest"
         require_same({**self.versions, data: self.data_digest}, {**engine.installed(), data: common.data.digest})
@@ -113,7 +113,7 @@ def compute_suite(
     Raises:
         FolderError: The suite is not complete, or another run is at work in it.
         SignalError: Its network has no such signals.
-        DataError: The base dataset cannot be had, or is not the one that the suite was trained on.
+        DataError: The base dataset was not found, or is not the one that the suite was trained on.
         WorkerError: A worker failed.
     """
     workers = workers or ThisProcess()

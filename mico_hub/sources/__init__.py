@@ -104,7 +104,7 @@ def configured(*, again: bool = False) -> Place | None:
     except (ValueError, OSError) as error:
         raise SettingError(f"{DATASET_VARIABLE}: {error}") from error
     if isinstance(place, PublishedFolder) and not place.root.is_dir():
-        raise SettingError(f"{DATASET_VARIABLE}: expected a folder, {place} is none")
+        raise SettingError(f"{DATASET_VARIABLE}: expected a folder, {place} is not one")
     return place
 
 
@@ -145,7 +145,7 @@ def _reading(place: Place) -> Iterator[None]:
 def unreadable(place: Place, name: str, error: OSError) -> SourceError:
     """What to say of a place that cannot be asked what it has."""
     what = "its card" if isinstance(place, PublishedRepository) else "it"
-    return SourceError(f"{name}: {what} could not be read, so nobody knows what it has: {error}")
+    return SourceError(f"{name}: {what} could not be read, so its suites are unknown: {error}")
 
 
 def places_of(suite: str, *, again: bool = False) -> Iterator[Place]:
@@ -189,7 +189,7 @@ def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
 def nowhere(suite: str, place: Place, error: OSError) -> SourceError:
     """What to say of a suite that the name `mico` led to, and that is not there after all: all places tried."""
     return SourceError(
-        f"{suite} was found nowhere. Looked in: ./{NAME} ({_state(local_folder())}); "
+        f"{suite} was not found. Looked in: ./{NAME} ({_state(local_folder())}); "
         f"{DATASET_VARIABLE} ({_state(configured())}); {place} ({error}). "
         f"Set {DATASET_VARIABLE} to a folder, an archive of the competition or org/name[@revision] that has it; "
         f"{', '.join(embedded.SUITE_NAMES)} need no download."

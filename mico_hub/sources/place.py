@@ -48,15 +48,15 @@ class Place(Protocol):
         """What `datasets.load_dataset` takes for the suite: (path, revision).
 
         Raises:
-            OSError: It cannot be had.
+            OSError: It was not found.
         """
 
     def manifest(self, suite: str) -> Manifest:
         """The manifest of a suite it has.
 
         Raises:
-            OSError: It cannot be had.
-            FormatError: It is none, or of a newer format.
+            OSError: It was not found.
+            FormatError: It is not a manifest, or of a newer format.
         """
 
     def signals(self, suite: str, name: str) -> Path | None:

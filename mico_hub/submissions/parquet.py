@@ -42,7 +42,7 @@ def write_parquet(
 
 
 def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[int, ArrayLike]]:
-    """Model id and predictions of the split's rows. OSError, ValueError or ArrowException where it cannot be had."""
+    """Model id and predictions of the split's rows. OSError, ValueError or ArrowException where it was not found."""
     most_rows = sum(sum(each.models) for each in SUITES.values()) + sum(suite.models)
     most_values = most_rows * (points + 1)
     content = read_bounded(path, BYTES_PER_VALUE * most_values)

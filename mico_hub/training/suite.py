@@ -57,10 +57,10 @@ def train_suite(
     Raises:
         FolderError: The folder holds another suite, or the same one begun with other data, weights to start from,
             engine, versions or kind of device, or it cannot grow so; or another run is at work in it.
-        DataError: The base dataset cannot be had.
+        DataError: The base dataset was not found.
         DeviceError: See `Runtime.check`.
         WorkerError: A worker failed.
-        OSError: A file cannot be written, or the weights to start from cannot be had.
+        OSError: A file cannot be written, or the weights to start from was not found.
     """
     runtime, workers = runtime or Runtime(), workers or ThisProcess()
     runtime.check(suite)
@@ -150,9 +150,9 @@ def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) 
         raise FolderError(
             "\n".join(
                 [
-                    f"{folder.root} was begun otherwise, and its models must be of one kind:",
+                    f"{folder.root} was begun with other settings, and all of its models must be made alike:",
                     *wrong,
-                    "Or begin in another folder.",
+                    "Or name another folder.",
                 ]
             )
         )
@@ -167,7 +167,7 @@ def _mixed(begun: Manifest, now: Manifest) -> list[str]:
     wrong = []
     for name, before, here in _differing(begun):
         install = of_code if name == engine.NAME else f"{name}=={before}"
-        wrong.append(f"begun with {name} {before}, here {name} {here}: install {install} to go on")
+        wrong.append(f"begun with {name} {before}, here {name} {here}: install {install} to resume")
     if begun.start_digest != now.start_digest:
         wrong.append(
             f"begun from pretrained weights with digest {begun.start_digest}, now {now.start_digest}: name those that "

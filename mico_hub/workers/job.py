@@ -98,4 +98,4 @@ def require_same(expected: dict[str, str | None], here: dict[str, str | None]) -
         if here.get(name) != expected.get(name)
     ]
     if differing:
-        raise WorkerError(f"a worker has {'; '.join(differing)}: its results would be others")
+        raise WorkerError(f"a worker has {'; '.join(differing)}; results differ between versions")

@@ -119,8 +119,7 @@ class _ProcessPool:
             return self._futures.pop(ticket).result()
         except BrokenProcessPool as error:
             raise WorkerError(
-                f"a worker process died, killed from outside or for lack of memory (fewer --processes need less): "
-                f"{error}"
+                f"a worker process was killed, from outside or for lack of memory (use fewer --processes): {error}"
             ) from error
 
     def steps(self) -> dict[Hashable, int]:

@@ -122,11 +122,11 @@ class Original(ABC):
 
         Raises:
             UnknownSuiteError: There is no such suite.
-            OSError: The files cannot be had.
+            OSError: The files was not found.
             OriginalError: They are not the competition's.
         """
         if get_suite(suite).name not in SUITE_NAMES:
-            raise OriginalError(f"{suite} is none of the competition's suites: {', '.join(SUITE_NAMES)}")
+            raise OriginalError(f"{suite} is not one of the competition's suites: {', '.join(SUITE_NAMES)}")
         return str(self._rows(suite)), None
 
     def at(self, revision: str) -> "Original":
@@ -182,7 +182,7 @@ class Original(ABC):
         """The row's checkpoint as safetensors, brought here and converted where it is not yet.
 
         Raises:
-            OSError: It cannot be had, or is another one than the row names.
+            OSError: It was not found, or is not the one that the row names.
             CheckpointError: It is not what it should be.
         """
         ((_, result),) = self.checkpoints([row])
@@ -228,7 +228,7 @@ class Original(ABC):
 def _location_of(row: Row) -> Location:
     location = locate(row["checkpoint"])
     if location is None or location.file not in CHECKPOINTS:
-        raise FileNotFoundError(f"{row['checkpoint']} is no checkpoint of the competition")
+        raise FileNotFoundError(f"{row['checkpoint']} is not a checkpoint of the competition")
     return location
 
 
@@ -245,7 +245,7 @@ def read_configuration(files: Original, location: Location) -> bytes | None:
 
 
 def bring_configurations(files: Original, locations: Iterable[Location]) -> None:
-    """Makes `read_configuration` quick for many checkpoints; what cannot be had, that says for each of them."""
+    """Makes `read_configuration` quick for many checkpoints; what was not found, that says for each of them."""
     beside = [location.beside(CONFIGURATION) for location in locations if location.file == "pytorch_model.bin"]
     with suppress(OSError, ValueError):
         files.read(beside)

@@ -120,7 +120,7 @@ def raise_problems(where: str, problems: Mapping[Location, Exception], total: in
 
     Raises:
         OriginalError: A file is not as it should be.
-        OSError: Files could not be had.
+        OSError: Files were not found.
     """
     if not problems:
         return

@@ -31,7 +31,7 @@ def import_suite(files: original.Original, name: str, root: Path, *, partial: bo
     Raises:
         FolderError: The folder holds something else.
         OriginalError: The files are not the competition's, or models are missing; nothing was written then.
-        OSError: Some files could not be had; the others are kept.
+        OSError: Some files were not found; the others are kept.
     """
     folder = SuiteFolder(root)
     manifest, rows = make_rows(files, name)
@@ -105,7 +105,7 @@ def find_files(suite: str, sources: Sequence[str]) -> original.Original | None:
     """The first of the sources that has the suite, or None; without any, the competition's repository on the Hub.
 
     Raises:
-        OriginalError: A source is none.
+        OriginalError: A source is not one of these.
         OSError: A source is not there.
     """
     if not sources:

@@ -87,8 +87,8 @@ def read_state(path: Path) -> State:
         named = _names(path)
     except (zipfile.BadZipFile, ValueError, EOFError) as error:
         raise CheckpointError(f"expected a checkpoint of torch: {type(error).__name__}: {error}") from error
-    if strange := sorted(named - _NAMED):
-        raise CheckpointError(f"expected a pickle of tensors alone, got one that names {', '.join(strange[:5])}")
+    if unexpected := sorted(named - _NAMED):
+        raise CheckpointError(f"expected a pickle of tensors alone, got one that names {', '.join(unexpected[:5])}")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:

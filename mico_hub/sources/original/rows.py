@@ -91,7 +91,7 @@ def make_rows(files: Readable, name: str) -> tuple[Manifest, list[Row]]:
         repository, `sha256` that of the file there where the source knows it, else None.
 
     Raises:
-        OSError: The files cannot be had.
+        OSError: The files was not found.
         OriginalError: They are not the competition's; the message lists all problems and names the models.
     """
     suite = original_suite(name)
