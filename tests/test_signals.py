@@ -386,7 +386,7 @@ def rename(path: Path) -> None:
         (add_tensor, "margin.safetensors: unknown tensors, which nothing is published with: more"),
         (change_trained, "margin.safetensors: it is of other models, or was computed otherwise"),
         (make_infinite, "signals/margin.safetensors: expected finite values"),
-        (rename, r"digits_hi/signals/lost\.safetensors: no part of a published folder"),
+        (rename, r"digits_hi/signals/lost\.safetensors: not part of a published folder"),
     ],
 )
 def test_damaged_signals_are_not_published(published: Path, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]

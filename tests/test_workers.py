@@ -202,7 +202,7 @@ def test_a_killed_worker_ends_the_run_and_keeps_what_is_finished(tmp_path: Path)
             workers[0].send_signal(signal.SIGKILL)
         killed.append(1)
 
-    with pytest.raises(WorkerError, match="a worker process died"):
+    with pytest.raises(WorkerError, match="a worker process was killed"):
         train_suite(suite, tmp_path / "suite", workers=Processes(2), announce=kill_one)
     folder = SuiteFolder(tmp_path / "suite")
     done = [i for i in range(6) if folder.measured(suite, i) is not None]
