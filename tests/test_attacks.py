@@ -21,6 +21,7 @@ from mico_hub import signals
 from mico_hub.attacks import (
     ATTACKS,
     LADDER,
+    Attack,
     AttackError,
     attack_scores,
     calibrated,
@@ -435,6 +436,8 @@ def test_a_function_and_an_object_are_attacks(published: Path) -> None:
     for wrong in (7, None, object()):
         with pytest.raises(AttackError, match="is not an attack: expected a function score"):
             mico_hub.attack(wrong, suite)  # type: ignore[arg-type]
+    with pytest.raises(AttackError, match="own_shadows have signals of outputs alone"):
+        Attack("mine", by_shadows, signals=("gradient_norm",), needs=("own_shadows",))
     by_logits.needs = ["logit"]  # type: ignore[attr-defined]
     with pytest.raises(AttackError, match=r"by_logits is not an attack: expected needs to be .* logits, model, got"):
         mico_hub.attack(by_logits, suite)

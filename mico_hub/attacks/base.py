@@ -99,6 +99,8 @@ class Attack:
             )
             if isinstance(given, str) or not all(map(there, given))
         ]
+        if not problems and self.trains and any(map(white_box, self.signals)):
+            problems.append(f"own_shadows have signals of outputs alone, got {self.signals}")
         if not callable(self.score):
             problems.append("expected a function score(evidence)")
         if problems:
