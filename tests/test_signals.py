@@ -384,7 +384,7 @@ def rename(path: Path) -> None:
     [
         (change_shape, r"margin.safetensors: .*expected .*dev\.values\.challenge.* of shapes"),
         (add_tensor, "margin.safetensors: unknown tensors, which nothing is published with: more"),
-        (change_trained, "margin.safetensors: it is of other models, or was computed otherwise"),
+        (change_trained, "margin.safetensors: it belongs to other models, or was computed by another version"),
         (make_infinite, "signals/margin.safetensors: expected finite values"),
         (rename, r"digits_hi/signals/lost\.safetensors: not part of a published folder"),
     ],
