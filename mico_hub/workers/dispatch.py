@@ -24,7 +24,7 @@ class Pool(Protocol):
         """How many jobs may be under way.
 
         Raises:
-            WorkerError: None ever.
+            WorkerError: There will never be any: all workers are lost.
         """
         ...
 
