@@ -1,4 +1,5 @@
 import json
+import mmap
 import shutil
 import signal
 import subprocess
@@ -450,3 +451,15 @@ def test_two_versions_of_a_model_have_their_own_values(trained: Path, tmp_path: 
     together = signals.compute([first, twin], records, data, bring, ["loss"])["loss"]
     for values, row in zip(together, (first, second), strict=True):
         assert (values == signals.compute([row], records, data, bring, ["loss"])["loss"][0]).all()
+
+
+def test_values_are_mapped_and_not_read_until_they_are_used(published: Path) -> None:
+    found = signals.read(published / "digits_hi" / "signals" / "margin.safetensors")
+    expected = load_file(published / "digits_hi" / "signals" / "margin.safetensors")
+    for name, tensor in found.tensors.items():
+        base: object = tensor
+        while isinstance(base, np.ndarray) and base.base is not None:
+            base = base.base
+        assert isinstance(base, mmap.mmap), name
+        assert np.array_equal(tensor, expected[name])
+        assert tensor.dtype == expected[name].dtype

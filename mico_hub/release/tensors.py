@@ -1,16 +1,19 @@
 """Safetensors files of ours, whatever they hold: metadata, header, digests."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from mico_hub.release.format import METADATA_KEY, FormatError, canonical, known_keys, parse
 
 MAX_HEADER = 100 << 20  # as the format has it
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
 
 
 class CheckpointError(FormatError):
@@ -30,8 +33,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
         CheckpointError: The file is no safetensors file, or no checkpoint that this version reads.
     """
     try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
+        metadata = metadata_of(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: expected a safetensors file: {error}") from error
     return known(metadata, str(path))
@@ -65,9 +67,9 @@ def digest_of_tensors(path: Path) -> str:
         CheckpointError: It is not one.
     """
     try:
-        about = parse(metadata_of(path)[METADATA_KEY], str(path))
-        hasher = hashlib.sha256(canonical(about) + b"\n")
         with safe_open(path, framework="np") as file:
+            about = parse((file.metadata() or {})[METADATA_KEY], str(path))
+            hasher = hashlib.sha256(canonical(about) + b"\n")
             for name in sorted(file.keys()):
                 tensor = file.get_tensor(name)
                 hasher.update(f"{name} {tensor.dtype} {'x'.join(map(str, tensor.shape))}\n".encode())
@@ -75,6 +77,24 @@ def digest_of_tensors(path: Path) -> str:
     except (SafetensorError, KeyError, OSError) as error:
         raise CheckpointError(f"{path}: expected a safetensors file of ours: {error!r}") from error
     return hasher.hexdigest()
+
+
+def mapped(path: Path) -> dict[str, npt.NDArray[np.generic]]:
+    """The tensors of a safetensors file, mapped into memory and read when they are used; what is written stays there.
+
+    Raises:
+        SafetensorError: It is not one.
+        KeyError: A tensor is of a type that numpy or our files do not have.
+    """
+    with safe_open(path, framework="np"):  # which sees that offsets and shapes fit the file
+        header = header_of(path)
+    entries: dict[str, Any] = json.loads(header[8:])
+    content = np.memmap(path, np.uint8, "c").view(np.ndarray)[len(header) :]
+    return {
+        name: content[slice(*entry["data_offsets"])].view(_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+        for name, entry in entries.items()
+        if name != "__metadata__"
+    }
 
 
 def header_of(path: Path) -> bytes:

@@ -29,12 +29,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.release.format import METADATA_KEY, FormatError, NewerFormatError, known_keys, parse, stamped
 from mico_hub.release.rows import Row
+from mico_hub.release.tensors import mapped, metadata_of
 from mico_hub.signals.layout import Layout, seen, shown
 from mico_hub.signals.names import SignalError
 from mico_hub.splits import Indices
@@ -300,9 +301,8 @@ def read(path: Path) -> Signals:
         SignalError: It is no file of signals, or none that this version reads.
     """
     try:
-        with safe_open(path, framework="np") as file:
-            about = known_keys(parse((file.metadata() or {})[METADATA_KEY], str(path)), ABOUT, str(path))
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        about = known_keys(parse(metadata_of(path)[METADATA_KEY], str(path)), ABOUT, str(path))
+        tensors = mapped(path)
         suite, signal, checkpoints, number = (about[key] for key in ABOUT)
         if not all(isinstance(text, str) for text in (suite, signal, checkpoints)) or type(number) is not int:
             raise TypeError(f"its metadata are {about}")
