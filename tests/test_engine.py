@@ -200,6 +200,16 @@ def test_what_trained_a_suite_is_in_its_manifest(trained: Path) -> None:
     assert "transformers" not in engine.deciding(SUITES["digits_hi"], 1, {})
 
 
+def test_a_signal_more_makes_caches_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    row: Any = {"suite": "a", "split": "dev", "model_id": 4, "sha256": "0" * 64, "challenge": [1], "training": [2]}
+    manifest = Manifest(SUITES["digits_hi"], 1.0, "0" * 64, True, "", {})
+    before = embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest)
+    monkeypatch.setattr(embedded, "SIGNALS", (*embedded.SIGNALS, "another"))
+    monkeypatch.setattr(own_shadows, "OUTPUT_SIGNALS", {**own_shadows.OUTPUT_SIGNALS, "another": None})
+    after = embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest)
+    assert not set(before) & set(after)
+
+
 @pytest.mark.parametrize("what", ["recipe", "training", "signals", "format"])
 def test_no_cache_serves_what_would_be_made_otherwise_now(what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The embedded suites, the distinguisher's models, and rows that are made of the competition's files."""

@@ -102,8 +102,8 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
 
 
 def _kept(row: Row, manifest: "Manifest") -> Path:
-    """Where the results for a target are kept: by the target, recipe, format and engines, and how many they are."""
-    engines = f"{FORMAT} {engine.TRAINING} {engine.SIGNALS}"
+    """Where the results for a target are kept: by all that they are made of."""
+    engines = f"{FORMAT} {engine.TRAINING} {engine.SIGNALS} {' '.join(OUTPUT_SIGNALS)}"
     of = f"{engines} {row['sha256']} {name_of(row)} {manifest.suite} {manifest.noise_multiplier} {SHADOWS}"
     records = b"".join(np.asarray(row[name], dtype=np.int64).tobytes() for name in ("challenge", "training"))
     key = hashlib.sha256(of.encode() + records).hexdigest()[:32]

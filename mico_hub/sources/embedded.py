@@ -11,6 +11,7 @@ from filelock import FileLock
 from mico_hub.cache import cache_dir
 from mico_hub.release import repository
 from mico_hub.release.format import FORMAT
+from mico_hub.signals.names import SIGNALS
 from mico_hub.sources.published import PublishedFolder
 from mico_hub.suites import NAME, SUITES, get_suite
 from mico_hub.training import engine
@@ -22,8 +23,8 @@ logger = logging.getLogger("mico_hub")
 
 
 def folder_of(suite: str) -> Path:
-    """Where an embedded suite is in the cache: by recipe, format and engines, so that what is stale is never read."""
-    made_of = f"{asdict(SUITES[suite])} {FORMAT} {engine.TRAINING} {engine.SIGNALS}"
+    """Where an embedded suite is in the cache: by all that it is made of, so that what is stale is never read."""
+    made_of = f"{asdict(SUITES[suite])} {FORMAT} {engine.TRAINING} {engine.SIGNALS} {' '.join(SIGNALS)}"
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return cache_dir() / "embedded" / f"{suite}-{key}" / NAME
 
