@@ -49,6 +49,7 @@ class Handle:
         self.name, self._by_name = name, by_name
         self._others = iter(places)
         self._found = [next(self._others)]
+        self._challenges: dict[str, list[dict[str, Any]]] = {}
 
     @property
     def place(self) -> Place:
@@ -124,7 +125,10 @@ class Handle:
 
     def challenges(self, split: str) -> list[dict[str, Any]]:
         """Of each model of a split `model_id`, `challenge`, `membership` (None: hidden) and `accuracy`."""
-        return list(self.split(split).select_columns(["model_id", "challenge", "membership", "accuracy"]))
+        if split not in self._challenges:
+            columns = ["model_id", "challenge", "membership", "accuracy"]
+            self._challenges[split] = list(self.split(split).select_columns(columns))
+        return self._challenges[split]
 
     def truth(self, split: str, folder: Path | None = None) -> dict[int, NDArray[np.int8]]:
         """Model id -> (2m,) membership, aligned with its challenge.

@@ -126,6 +126,7 @@ def prepare(
     Raises:
         ValueError: As `attack`.
     """
+    targets = open_suite(targets, source) if isinstance(targets, str) else targets
     rows = _rows(targets, source)
     if not rows:
         raise ValueError("expected at least one model to attack, got none")
