@@ -27,7 +27,7 @@ from mico_hub.randomness import Keys
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError
-from mico_hub.signals import signals_of, values_of
+from mico_hub.signals import OUTPUT_SIGNALS, SIGNALS, signals_of, values_of
 from mico_hub.sources import embedded
 from mico_hub.sources.original import files, release
 from mico_hub.sources.original.hub import Hub
@@ -204,8 +204,8 @@ def test_a_signal_more_makes_caches_again(monkeypatch: pytest.MonkeyPatch) -> No
     row: Any = {"suite": "a", "split": "dev", "model_id": 4, "sha256": "0" * 64, "challenge": [1], "training": [2]}
     manifest = Manifest(SUITES["digits_hi"], 1.0, "0" * 64, True, "", {})
     before = embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest)
-    monkeypatch.setattr(embedded, "SIGNALS", (*embedded.SIGNALS, "another"))
-    monkeypatch.setattr(own_shadows, "OUTPUT_SIGNALS", {**own_shadows.OUTPUT_SIGNALS, "another": None})
+    monkeypatch.setattr(embedded, "SIGNALS", (*SIGNALS, "another"))
+    monkeypatch.setattr(own_shadows, "OUTPUT_SIGNALS", {**OUTPUT_SIGNALS, "another": None})
     after = embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest)
     assert not set(before) & set(after)
 
