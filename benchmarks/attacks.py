@@ -21,6 +21,7 @@ from cards.docs import EXPECTED_SCORES
 from mico_hub import loading
 from mico_hub.attacks import ATTACKS, Attack, find, prepare, to_predictions
 from mico_hub.cache import CACHE_VARIABLE
+from mico_hub.cli import frame
 from mico_hub.scoring import mico_score
 from mico_hub.suites import SUITES, tracks
 from mico_hub.training.suite import train_suite
@@ -75,12 +76,9 @@ def tpr(membership: list[Any], predictions: list[Any]) -> float:
     return float(mico_score(np.concatenate(membership), np.concatenate(predictions))["TPR_FPR_1000"])
 
 
-def main() -> int:
+def run(options: argparse.Namespace) -> None:
     """Measures, and writes what was measured."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--attack", type=find, help="one attack alone (default: all)")
-    options = parser.parse_args()
-    attacks = [options.attack] if options.attack else list(ATTACKS.values())
+    attacks = [find(options.attack)] if options.attack else list(ATTACKS.values())
     before = json.loads(EXPECTED_SCORES.read_bytes()) if options.attack else {}
     with TemporaryDirectory() as scratch:
         os.environ[CACHE_VARIABLE] = f"{scratch}/cache"
@@ -90,7 +88,13 @@ def main() -> int:
     EXPECTED_SCORES.write_text(json.dumps(before, indent=1) + "\n")
     docs.write()
     sys.stdout.write(docs.scores() + "\n")
-    return 0
+
+
+def main() -> int:
+    """Measures what the command line names."""
+    parser = frame.script(__doc__, run)
+    parser.add_argument("--attack", help="one attack alone (default: all)")
+    return frame.run(parser)
 
 
 if __name__ == "__main__":

@@ -67,8 +67,11 @@ def write() -> None:
     """Writes all tables."""
     for (file, marker), table in TABLES.items():
         path = ROOT / file
-        made = table()
-        path.write_text(between(marker).sub(lambda found, made=made: f"{found[1]}{made}{found[3]}", path.read_text()))  # type: ignore[misc]
+        text = path.read_text()
+        found = between(marker).search(text)
+        if found is None:
+            raise ValueError(f"{path}: expected the marker of {marker}, and its end")
+        path.write_text(text[: found.start(2)] + table() + text[found.end(2) :])
 
 
 if __name__ == "__main__":

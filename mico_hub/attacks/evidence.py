@@ -91,16 +91,17 @@ class Prepared:
 
     def _from_the_model(self, row: Row, attack: Attack) -> dict[str, Any]:
         """What needs more than signals; a model is brought here for one target at a time."""
-        found: dict[str, Any] = {}
-        model = self.suite.model(row) if {"logits", "model"} & set(attack.needs) else None
-        if self.data is not None and {"records", "logits"} & set(attack.needs):
+        needs = set(attack.needs)
+        model = self.suite.model(row) if needs & {"logits", "model"} else None
+        found: dict[str, Any] = {"model": model} if "model" in needs else {}
+        if self.data is not None and needs & {"records", "logits"}:
             records = _indices(row["challenge"])
             inputs = self.data.inputs(records)
-            if "records" in attack.needs:
+            if "records" in needs:
                 found |= {"inputs": inputs, "labels": self.data.labels.numpy()[records]}
-            if "logits" in attack.needs and model is not None:
+            if model is not None and "logits" in needs:
                 found["logits"] = signals.outputs_of(model, inputs)
-        return found | ({"model": model} if "model" in attack.needs else {})
+        return found
 
     def too_few(self, attack: Attack) -> str:
         """How many records have few IN or OUT models, and what the attack does then; empty where it is none."""

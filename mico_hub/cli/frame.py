@@ -20,9 +20,6 @@ EXIT_INTERRUPTED = 130
 Run: TypeAlias = Callable[[argparse.Namespace], int | None]
 """What a command line does; gives the exit code, None for 0."""
 
-GROUPS = "mico_hub.cli"
-"""Where `module:function` is looked for."""
-
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 """What commands are added to."""
 
@@ -53,7 +50,7 @@ def _found(run: Run | str) -> Run:
     if not isinstance(run, str):
         return run
     module, _, name = run.partition(":")
-    function: Run = getattr(import_module(f"{GROUPS}.{module}"), name)
+    function: Run = getattr(import_module(f"mico_hub.cli.{module}"), name)
     return function
 
 
@@ -85,7 +82,7 @@ def add_command(
     Args:
         commands: Where to.
         name: Its name.
-        run: What it does, `module:function`.
+        run: What it does, `module:function` of this package.
         summary: What it does, for the list of commands.
         example: Its arguments, for its help.
         kept: A sentence on what an interruption leaves, and that the same command resumes; empty: nothing is said.
