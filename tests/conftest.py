@@ -2,12 +2,15 @@
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when huggingface_hub is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # as many processes as cores run tests; threads would wait for each other
 
+from filelock import FileLock
 from hypothesis import settings
 
 from mico_hub.cache import CACHE_VARIABLE
@@ -46,6 +49,18 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder for all processes that run tests, made by the first that wants it. Nobody changes it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_name(f"{name}.unfinished")
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three small suites, trained: digits_inf; with signals digits_hi, and digits_lo that reveals its training."""
@@ -55,22 +70,34 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mico_hub.suites import SUITES
     from mico_hub.training.suite import train_suite
 
-    root = tmp_path_factory.mktemp("trained") / "suites"
-    for name in ("digits_inf", "digits_hi", "digits_lo"):
-        suite = SUITES[name].with_models(4, 2, 2)
-        if name == "digits_lo":
-            suite = replace(suite, disclosure="training")
-        train_suite(suite, root / name)
-        if name != "digits_inf":
-            compute_suite(root / name)
-    return root
+    def train(root: Path) -> None:
+        for name in ("digits_inf", "digits_hi", "digits_lo"):
+            suite = SUITES[name].with_models(4, 2, 2)
+            if name == "digits_lo":
+                suite = replace(suite, disclosure="training")
+            train_suite(suite, root / name)
+            if name != "digits_inf":
+                compute_suite(root / name)
+
+    return made_once(tmp_path_factory, "suites", train)
 
 
 @pytest.fixture(scope="session")
-def published(trained: Path) -> Path:
+def published(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The published folder of the `trained` suites."""
     from builders.build import build
 
-    out = trained.parent / "mico"
-    build(sorted(trained.iterdir()), out)
-    return out
+    return made_once(tmp_path_factory, "mico", lambda out: build(sorted(trained.iterdir()), out))
+
+
+@pytest.fixture(scope="session")
+def digits_inf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A `MICO_HUB_CACHE` in which digits_inf was trained, as it is for who asks for it first."""
+    from mico_hub.loading import load_suite
+
+    def train(home: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(CACHE_VARIABLE, str(home))
+            load_suite("digits_inf")
+
+    return made_once(tmp_path_factory, "digits_inf", train)

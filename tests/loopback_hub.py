@@ -35,6 +35,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import parse_qs, quote, unquote, urlencode
 
+import fresh
 import yaml
 
 Kind = Literal["dataset", "space", "model"]
@@ -823,8 +824,7 @@ class LoopbackHub:
 
 def run_client(code: str, environment: Mapping[str, str], cwd: Path) -> "subprocess.CompletedProcess[str]":
     """Run Python code (indented as it stands in a test) in a fresh interpreter, with `cwd` first on its path."""
-    command = [sys.executable, "-c", textwrap.dedent(code)]
-    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120, check=False)
+    return fresh.run("-c", textwrap.dedent(code), cwd=cwd, env=environment)
 
 
 class _Server(ThreadingHTTPServer):

@@ -5,11 +5,10 @@ What is made of the tables is made again by the one command that a failing test 
 
 import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
+import fresh
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -72,8 +71,7 @@ def run(copy: Path, code: str) -> str:
 
 def python(copy: Path, *arguments: str) -> str:
     own = {"PYTHONPATH": str(copy), "MICO_HUB_CACHE": str(copy / "cache"), "MICO_HUB_WRITE_GOLD": "1"}
-    done = subprocess.run([sys.executable, *arguments], cwd=copy, env=os.environ | own, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = fresh.run(*arguments, cwd=copy, env=os.environ | own)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 

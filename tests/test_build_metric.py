@@ -2,11 +2,10 @@
 
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import evaluate
+import fresh
 import pytest
 import yaml
 from huggingface_hub import SpaceCard
@@ -38,9 +37,7 @@ def test_it_is_loaded_from_the_folder_alone(space: Path, tmp_path: Path) -> None
         print(found["AUC"], found["TPR_FPR_hull_1000"], found["intervals"]["AUC"])
     """.replace("\n        ", "\n").replace("FOLDER", repr(str(space)))
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = fresh.run("-c", code, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split() == ["0.75", "0.6", "[0.0,", "1.0]"]
 

@@ -8,19 +8,19 @@ import time
 import zipfile
 from pathlib import Path
 
+import fresh
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMMAND = (sys.executable, "-m", "mico_hub.cli")
+COMMAND = ("-m", "mico_hub.cli")
 
 
 def script(name: str, cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    script = [sys.executable, str(ROOT / "upload_scripts" / name), *arguments]
-    return subprocess.run(script, cwd=cwd, capture_output=True, text=True, check=False)
+    return fresh.run(ROOT / "upload_scripts" / name, *arguments, cwd=cwd)
 
 
 def command(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, check=False)
+    return fresh.run(*COMMAND, *arguments, cwd=cwd)
 
 
 def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,16 +55,16 @@ def test_scripts_explain_bad_input(tmp_path: Path) -> None:
 
 def test_an_interrupt_is_no_traceback_and_the_next_run_goes_on(tmp_path: Path) -> None:
     train = ("train", "digits_inf", "--models", "30/2/2", "--processes", "1")
-    running = subprocess.Popen([*COMMAND, *train], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    running = fresh.start(*COMMAND, *train, cwd=tmp_path)
     partial = tmp_path / "suites" / "digits_inf" / "private" / "partial"
     deadline = time.monotonic() + 60
     while not list(partial.glob("model_*.json")) and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    _, errors = running.communicate(timeout=60)
-    assert running.returncode == 130, errors
-    assert "mico-hub: interrupted. Finished models are kept; resume with the same command." in errors
-    assert "Traceback" not in errors
+    ended = running.wait()
+    assert ended.returncode == 130, ended.stderr
+    assert "mico-hub: interrupted. Finished models are kept; resume with the same command." in ended.stderr
+    assert "Traceback" not in ended.stderr
     kept = len(list(partial.glob("model_*.json")))
     assert 0 < kept < 34
     done = command(tmp_path, *train)
@@ -104,8 +104,6 @@ assert not {{"builders", "cards", "publishing"}} & sys.modules.keys()
         "HOME": str(tmp_path),
         "PATH": "",
     }
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-    )
+    done = fresh.run("-c", code, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.strip() == "0.5 [0, 31414, 232, 328, 2]"

@@ -2,11 +2,10 @@
 
 import ast
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import fresh
 import pytest
 
 from cards.docs import TABLES, between
@@ -21,7 +20,9 @@ NUMBERS = re.compile(r"\d+\.\d+")
 TOLERANCE = 0.035
 
 
-def test_the_first_lines_run_and_print_what_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_lines_run_and_print_what_the_readme_says(
+    digits_inf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, more = (
         re.findall(
             r"```(?:python)?\n(.*?)```", README.split(f"<!-- the test suite runs these lines{which} -->")[1], re.S
@@ -31,10 +32,10 @@ def test_the_first_lines_run_and_print_what_the_readme_says(tmp_path: Path, monk
     assert len([line for line in first[0].splitlines() if line.strip()]) <= 9
     (of_handle,) = re.findall(r"these lines with them -->\n```python\n(.*?)```", README, re.S)
     code, output = first[0] + more[0] + of_handle, first[1] + more[1]
-    monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MICO_HUB_CACHE", str(digits_inf))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.delenv("MICO_HUB_DATASET", raising=False)
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = fresh.run("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert NUMBERS.sub("x", done.stdout) == NUMBERS.sub("x", output)
     said, seen = (list(map(float, NUMBERS.findall(text))) for text in (output, done.stdout))

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -151,10 +152,7 @@ def test_training_goes_on_after_a_change_elsewhere_and_not_after_one_of_the_engi
             path = home / "mico_hub" / name
             assert before in path.read_text()
             path.write_text(path.read_text().replace(before, after, 1))
-        command = [sys.executable, "-c", TRAIN, str(folder.root), str(home)]
-        return subprocess.run(
-            command, cwd=home, env={"PYTHONPATH": str(home)}, capture_output=True, text=True, check=False
-        )
+        return fresh.run("-c", TRAIN, folder.root, home, cwd=home, env={"PYTHONPATH": str(home)})
 
     table = 'yield _digits("digits_lo", 4)'
     harmless = {

@@ -4,13 +4,12 @@ import hashlib
 import json
 import shutil
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import fresh
 import pyarrow.parquet as pq
 import pytest
 from parquet_surgery import planted
@@ -255,9 +254,8 @@ def test_a_reader_with_a_key_more_and_a_key_less_reads_this_versions_folder(publ
     line = next(line for line in path.read_text().splitlines() if line.startswith("    randomness: str"))
     text = path.read_text().replace(line, '    added: str = "later"')
     path.write_text(text.replace('"randomness": lambda value: value in ("", "cpu", "cuda"),', ""))
-    command = [sys.executable, "-c", READER, str(published), str(home)]
     environment = {"PYTHONPATH": str(home), "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    done = fresh.run("-c", READER, published, home, cwd=home, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
     fingerprint = mico_hub.open_suite("digits_hi", published).fingerprint
     assert done.stdout == f"digits_hi {fingerprint} 200 True [True, False]\n"

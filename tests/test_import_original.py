@@ -5,11 +5,11 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import datasets
+import fresh
 import pytest
 import torch
 from loopback_hub import LoopbackHub
@@ -42,14 +42,7 @@ def files_of(suite: str, source: str) -> Original:
 
 
 def run(*arguments: str | Path, cwd: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, SCRIPT, *arguments],
-        cwd=cwd,
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return fresh.run(SCRIPT, *arguments, cwd=cwd, env=os.environ | environment)
 
 
 def test_an_imported_suite_is_published_and_loaded_like_any_other(
@@ -210,8 +203,8 @@ def test_a_track_is_imported_from_the_hub(tmp_path: Path) -> None:
 def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
     """Killed in the middle, as hard as can be; nothing half-written is taken for whole."""
     path = tarred(made("cifar10_lo", {"train": list(range(14)), "dev": [100], "final": [150]}), tmp_path / "a.tar.gz")
-    command = [sys.executable, str(SCRIPT), "cifar10_lo", "--source", named(path), "--partial"]
-    first = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL)
+    command = (SCRIPT, "cifar10_lo", "--source", named(path), "--partial")
+    first = fresh.start(*command, cwd=tmp_path)
     suite = tmp_path / "suites" / "cifar10_lo"
     for _ in range(600):
         if len(list(suite.rglob("partial/*.json"))) >= 3:
@@ -222,7 +215,7 @@ def test_an_interrupted_import_goes_on(tmp_path: Path) -> None:
     done = {path.name for path in suite.rglob("partial/model_*.json")}
     assert 3 <= len(done) < 16
     written = {path: path.stat().st_mtime_ns for path in suite.rglob("public/*/*.safetensors")}
-    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    second = fresh.run(*command, cwd=tmp_path)
     assert second.returncode == 0, second.stderr
     SuiteFolder(suite).verify()
     kept = [path for path in written if f"{path.stem}.json" in done]

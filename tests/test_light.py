@@ -7,6 +7,7 @@ import textwrap
 import tomllib
 from pathlib import Path
 
+import fresh
 import pytest
 
 from mico_hub.extras import EXTRAS
@@ -69,7 +70,8 @@ def test_the_names_work_whatever_is_imported_first(first: str, published: Path, 
         rows = load_dataset("mico", "digits_hi")
         print(len(rows["train"]), datasets.get_dataset_config_names("mico")[0], evaluate.load("mico_score").name)
     """
-    assert run(code, tmp_path) == "4 digits_inf mico_score\n"
+    done = fresh.run("-c", textwrap.dedent(code), cwd=tmp_path)
+    assert done.stdout == "4 digits_inf mico_score\n", done.stderr[-3000:]
 
 
 def test_a_missing_extra_is_a_line_with_the_command(published: Path, tmp_path: Path) -> None:

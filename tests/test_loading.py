@@ -13,6 +13,7 @@ from typing import Any
 import datasets
 import evaluate
 import evaluate.inspect
+import fresh
 import pytest
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -103,13 +104,7 @@ def test_an_edited_suite_is_not_read_from_an_old_cache() -> None:
 
 def test_a_plain_folder_needs_no_package(published: Path, tmp_path: Path) -> None:
     code = f"import datasets; print(len(datasets.load_dataset({str(published)!r}, 'digits_hi')['train']))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = fresh.run("-c", code, cwd=tmp_path, env={"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "PATH": ""})
     assert done.stdout.split()[-1] == "4"
 
 
@@ -119,7 +114,7 @@ def test_names_that_were_bound_before_the_import_see_it_too(beside: Path) -> Non
         "import mico_hub; print(len(load_dataset('mico', 'digits_hi', split='train')))\n"
         "print(get_dataset_config_names('mico'), load('mico_score').name)"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=beside, capture_output=True, text=True, check=True)
+    done = fresh.run("-c", code, cwd=beside)
     assert done.stdout.split("\n")[0] == "4"
     assert "mico_score" in done.stdout
 

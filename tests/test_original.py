@@ -5,12 +5,12 @@ import logging
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import fresh
 import numpy as np
 import pytest
 import torch
@@ -573,16 +573,12 @@ def test_a_file_with_another_sha256_is_refused_and_not_kept(hub: LoopbackHub, tm
 
 
 def test_fetch_on_the_hub_brings_several_at_once(hub: LoopbackHub, tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "mico_hub.cli", "fetch", "sst2_lo", "--split", "train"]
-    done = subprocess.run(
-        arguments, env=environment(hub, tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    arguments = ("-m", "mico_hub.cli", "fetch", "sst2_lo", "--split", "train")
+    done = fresh.run(*arguments, cwd=tmp_path, env=environment(hub, tmp_path))
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.startswith("2 checkpoints, 1.1 MB, in ")
     asked = len(hub.requests)
-    again = subprocess.run(
-        arguments, env=environment(hub, tmp_path), cwd=tmp_path, capture_output=True, text=True, check=False
-    )
+    again = fresh.run(*arguments, cwd=tmp_path, env=environment(hub, tmp_path))
     assert again.stdout == done.stdout
     assert len(hub.requests) == asked
 
@@ -594,25 +590,17 @@ def test_an_interrupt_ends_a_fetch_that_waits_for_the_hub(
     monkeypatch.setattr(
         hub, "answer", lambda asked: Response(status=503) if "/resolve/" in asked.path else answer(asked)
     )
-    command = [sys.executable, "-m", "mico_hub.cli", "fetch", "cifar10_lo"]
-    process = subprocess.Popen(
-        command,
-        env=environment(hub, tmp_path),
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        stdout=subprocess.DEVNULL,
-    )
+    fetching = fresh.start("-m", "mico_hub.cli", "fetch", "cifar10_lo", cwd=tmp_path, env=environment(hub, tmp_path))
     for _ in range(600):
         if any("/resolve/" in path for _, path in hub.requests):
             break
         time.sleep(0.05)
     time.sleep(1)  # now it waits, for up to 15 s in all
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=8)
-    assert process.returncode == 130
-    assert "interrupted. What was fetched is kept; resume with the same command." in told
-    assert "Traceback" not in told
+    fetching.send_signal(signal.SIGINT)
+    ended = fetching.wait(8)
+    assert ended.returncode == 130
+    assert "interrupted. What was fetched is kept; resume with the same command." in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def test_a_private_or_missing_repository_is_said_in_one_message(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import fresh
 import pytest
 from loopback_hub import LoopbackHub, run_client
 from parquet_surgery import LAYOUTS, PLACES, SECRET, planted
@@ -107,14 +108,7 @@ class Workplace:
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A command as it is documented."""
         script, *others = arguments
-        return subprocess.run(
-            [sys.executable, str(ROOT / "upload_scripts" / script), *others],
-            check=False,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-        )
+        return fresh.run(ROOT / "upload_scripts" / script, *others, cwd=self.folder, env=self.environment)
 
     def run(
         self, script: str, *arguments: str, batch: int = 200, token: str = "", xet: bool = False
@@ -255,16 +249,15 @@ def test_a_maintainer_publishes_and_a_stranger_loads(place: Workplace, tmp_path:
 def test_a_run_that_is_killed_goes_on(place: Workplace) -> None:
     """Killed while checkpoints are uploaded, and again just before the card; nobody sees half a suite."""
     code = "import sys, publishing.hub as hub; hub.BATCH = 5; from upload_scripts.publish import main; sys.exit(main())"
-    command = [sys.executable, "-c", code, "mico", PUBLIC]
     place.hub.delay = 0.05
     sent = 0
     for wanted in (7, 18):
-        run = subprocess.Popen(command, cwd=place.folder, env=place.environment, stderr=subprocess.DEVNULL)
+        run = fresh.start("-c", code, "mico", PUBLIC, cwd=place.folder, env=place.environment)
         deadline = time.monotonic() + 60
         while sum(method == "PUT" for method, _ in place.hub.requests) < wanted and time.monotonic() < deadline:
             time.sleep(0.01)
         run.send_signal(signal.SIGKILL)
-        assert run.wait() == -signal.SIGKILL
+        assert run.wait().returncode == -signal.SIGKILL
         assert "README.md" not in place.online()
         assert sent <= len(place.online()) < 51
         sent = len(place.online())

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fresh
 import mpmath
 import numpy as np
 import pytest
@@ -276,14 +277,14 @@ def test_what_cannot_be_computed_says_so(trained: Path, tmp_path: Path) -> None:
 
 def test_the_command_computes_and_explains(trained: Path, tmp_path: Path) -> None:
     folder = copy_of(trained, tmp_path)
-    signals = [sys.executable, "-m", "mico_hub.cli", "signals"]
-    command = [*signals, str(folder.root), "--signals", "loss", "margin", "--processes", "2"]
+    signals = ("-m", "mico_hub.cli", "signals")
+    command = (*signals, folder.root, "--signals", "loss", "margin", "--processes", "2")
     for done in ("loss, margin computed", "nothing was missing"):
-        run = subprocess.run(command, check=False, capture_output=True, text=True)
+        run = fresh.run(*command, cwd=tmp_path)
         assert run.returncode == 0, run.stderr
         assert f"digits_lo: {done}; 2 here, 0.3 MB, in " in run.stdout
     assert sorted(bytes_of(folder)) == ["loss.safetensors", "margin.safetensors"]
-    run = subprocess.run([*signals, str(tmp_path)], check=False, capture_output=True, text=True)
+    run = fresh.run(*signals, tmp_path, cwd=tmp_path)
     assert run.returncode == 2
     assert run.stderr.startswith("mico-hub: ")
     assert "expected a suite folder with suite.json" in run.stderr

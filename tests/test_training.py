@@ -12,13 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fresh
 import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 from synthetic import tiny_weights
 
-from mico_hub import cache, cli
+from mico_hub import cache, cli, models
 from mico_hub.data import load_base
 from mico_hub.randomness import Keys
 from mico_hub.release import checkpoints
@@ -35,7 +36,7 @@ from mico_hub.training.sgd import Assignment, DeviceError, Runtime, train_models
 from mico_hub.training.suite import discard_other_versions, train_suite
 from mico_hub.workers import Processes
 
-TRAIN = (sys.executable, "-m", "mico_hub.cli", "train")
+TRAIN = ("-m", "mico_hub.cli", "train")
 
 
 def test_an_interrupted_suite_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,19 +149,19 @@ def test_each_model_is_announced_and_the_share_grows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: str) -> None:
     """Killed a moment after a file appears that marks a model as done, three times, each time some models later."""
-    command = [*TRAIN, "digits_inf", "--models", "60/2/2", "--processes", processes, "--out", str(tmp_path)]
+    command = (*TRAIN, "digits_inf", "--models", "60/2/2", "--processes", processes, "--out", tmp_path)
     folder = SuiteFolder(tmp_path / "digits_inf")
     suite = SUITES["digits_inf"].with_models(60, 2, 2)
     kept: dict[int, bytes] = {}
     for kill in range(4):
-        run = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        run = fresh.start(*command, cwd=tmp_path)
         if kill < 3:
             wanted = len(kept) + random.randint(3, 12)
             while run.poll() is None and len(list((folder.root / "private" / "partial").glob("m*"))) < wanted:
                 time.sleep(0.002)
             time.sleep(random.random() * 0.05)
             run.send_signal(signal.SIGKILL)
-        assert run.wait(300) == (-signal.SIGKILL if kill < 3 else 0)
+        assert run.wait().returncode == (-signal.SIGKILL if kill < 3 else 0)
         done = {i: folder.checkpoint(suite, i) for i in range(64) if folder.measured(suite, i)}
         assert {i: done[i].read_bytes() for i in kept} == kept
         assert len(kept) < len(done)
@@ -174,12 +175,7 @@ def test_two_runs_do_not_meet_in_one_folder(tmp_path: Path) -> None:
     suite = replace(SUITES["digits_inf"], epochs=1).with_models(1, 0, 0)
     folder = SuiteFolder(tmp_path / "digits_inf")
     with folder.locked():
-        second = subprocess.run(
-            [*TRAIN, "digits_inf", "--models", "1/0/0", "--out", str(tmp_path)],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
+        second = fresh.run(*TRAIN, "digits_inf", "--models", "1/0/0", "--out", tmp_path, cwd=tmp_path)
     assert second.returncode == 2
     assert "another run is at work here" in second.stderr
     assert not folder.exists()
@@ -193,12 +189,12 @@ def test_a_full_disk_keeps_what_is_finished(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (15_000, resource.RLIM_INFINITY))
 
     command = [*TRAIN, "digits_inf", "--models", "2/1/1", "--processes", "1", "--out", str(tmp_path)]
-    failed = subprocess.run(command, check=False, capture_output=True, text=True, preexec_fn=limit)
+    failed = subprocess.run([sys.executable, *command], check=False, capture_output=True, text=True, preexec_fn=limit)
     assert failed.returncode == 2
     assert "File too large" in failed.stderr
     assert "Finished models are kept; resume with the same command." in failed.stderr
     assert not list(tmp_path.rglob("*.safetensors"))
-    assert subprocess.run(command, check=False, capture_output=True).returncode == 0
+    assert fresh.run(*command, cwd=tmp_path).returncode == 0
     SuiteFolder(tmp_path / "digits_inf").verify()
 
 
@@ -234,14 +230,16 @@ def test_a_text_suite_is_finished_from_the_weights_it_was_begun_from(tmp_path: P
     for seed, name in enumerate(("a", "b")):
         tiny_weights(tmp_path / name, seed)
     suite = replace(SUITES["sst2_hi"], n=40, m=5, batch_size=20, epochs=1).with_models(1, 1, 0)
-    folder = train_suite(suite, tmp_path / "suite", pretrained=tmp_path / "a")
+    whole = models.prepared(load_base("sst2"), suite.model)
+    data = replace(whole, raw=whole.raw[:500], labels=whole.labels[:500], digest="1" * 64, note="the first 500")
+    folder = train_suite(suite, tmp_path / "suite", pretrained=tmp_path / "a", data=data)
     before = {i: folder.checkpoint(suite, i).read_bytes() for i in range(2)}
     folder.checkpoint(suite, 1).unlink()
     folder.rows_path("public").unlink()
     with pytest.raises(FolderError, match=r"begun from pretrained weights with digest [0-9a-f]{64}, now [0-9a-f]{64}"):
-        train_suite(suite, folder.root, pretrained=tmp_path / "b")
+        train_suite(suite, folder.root, pretrained=tmp_path / "b", data=data)
     (tmp_path / "a").rename(tmp_path / "moved")
-    train_suite(suite, folder.root, workers=Processes(2), pretrained=tmp_path / "moved")
+    train_suite(suite, folder.root, workers=Processes(2), pretrained=tmp_path / "moved", data=data)
     assert {i: folder.checkpoint(suite, i).read_bytes() for i in range(2)} == before
 
 

@@ -1,9 +1,7 @@
 import hashlib
-import os
 import signal
 import socket
-import subprocess
-import sys
+import time
 import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -11,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import fresh
 import psutil
 import pytest
 import torch
@@ -95,6 +94,26 @@ def test_when_memory_runs_out_half_is_tried_once(
     assert [model.model_id for model in finished] == list(range(kept))
     assert tried == stacks
     assert "20.00 GiB.; trying again with" in caplog.text
+
+
+def test_processes_are_kept_for_the_next_run_unless_one_fails() -> None:
+    """The second has the data of its own jobs, not that of the first."""
+
+    def workers() -> set[int]:
+        children = psutil.Process().children(recursive=True)
+        return {child.pid for child in children if "loky.backend.popen" in " ".join(child.cmdline())}
+
+    given, other = job(models=2), replace(COMMON.data, digest="0" * 64)
+    (first,) = Processes(2).run(iter([given]), COMMON, lambda steps: None)
+    kept = workers()
+    broken = replace(given, data_digest="0" * 64)
+    (again,) = Processes(2).run(iter([given]), COMMON, lambda steps: None)
+    assert [model.weights for model in again] == [model.weights for model in first]
+    assert list(Processes(2).run(iter([broken]), Common(other), lambda steps: None))
+    assert workers() == kept != set()
+    with pytest.raises(WorkerError, match="expected 0000"):
+        list(Processes(2).run(iter([broken, given, given, given]), COMMON, lambda steps: None))
+    assert not kept & workers()
 
 
 def test_an_error_that_is_not_for_lack_of_memory_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,7 +212,7 @@ def test_what_else_has_ended_when_a_job_fails_is_kept() -> None:
 
 
 def test_a_killed_worker_ends_the_run_and_keeps_what_is_finished(tmp_path: Path) -> None:
-    suite = replace(SUITE, epochs=4_000)
+    suite = replace(SUITE, epochs=1_500)
     killed: list[int] = []
 
     def kill_one(line: str) -> None:
@@ -220,14 +239,12 @@ def test_workers_end_with_the_run_that_started_them(tmp_path: Path, models: int)
         f"train_suite(suite, Path({str(tmp_path)!r}), workers=Processes(2),"
         " progress=lambda share: print(share, flush=True))"
     )
-    run = subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    assert run.stdout is not None
-    next(line for line in run.stdout if float(line) > 0)  # they are at work
+    run = fresh.start("-c", program, cwd=tmp_path)
+    while run.poll() is None and all(float(line) == 0 for line in run.printed.split()):  # until they are at work
+        time.sleep(0.05)
     children = psutil.Process(run.pid).children(recursive=True)
     assert len(children) >= 2
-    os.kill(run.pid, signal.SIGKILL)
+    run.send_signal(signal.SIGKILL)
     run.wait()
     _, alive = psutil.wait_procs(children, timeout=10)
     assert not alive
@@ -245,12 +262,12 @@ def cluster() -> Iterator[Any]:
 
 def test_a_cluster_that_loses_a_node_gives_the_same_suite(cluster: Any, tmp_path: Path) -> None:
     """The second node joins after this process did, which is therefore on the first."""
-    suite = replace(SUITE, epochs=2_000)
+    suite = replace(SUITE, epochs=1_000).with_models(2, 1, 1)
     shares: list[float] = []
     lost: list[float] = []
 
     def progress(share: float) -> None:
-        if share > 0.2 and not lost:  # both jobs are more than half done
+        if share > 0.2 and not lost:  # the two jobs are about half done
             lost.append(share)
             cluster.remove_node(second, allow_graceful=False)
             cluster.wait_for_nodes()  # until the cluster has noticed
@@ -264,12 +281,12 @@ def test_a_cluster_that_loses_a_node_gives_the_same_suite(cluster: Any, tmp_path
     folder.verify()
     assert lost
     assert shares != sorted(shares)  # work was lost, and done again
-    before = {i: folder.checkpoint(suite, i).read_bytes() for i in range(6)}
-    for i in range(6):
+    before = {i: folder.checkpoint(suite, i).read_bytes() for i in range(4)}
+    for i in range(4):
         folder.checkpoint(suite, i).unlink()
     folder.rows_path("public").unlink()
     train_suite(suite, tmp_path / "suite")
-    assert {i: folder.checkpoint(suite, i).read_bytes() for i in range(6)} == before
+    assert {i: folder.checkpoint(suite, i).read_bytes() for i in range(4)} == before
 
 
 def test_a_job_that_fails_on_the_cluster_fails_as_it_would_here(tmp_path: Path) -> None:
@@ -297,10 +314,8 @@ def test_an_address_without_a_cluster_is_a_clear_error(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mico_hub.cli", "train", "digits_hi", "--out", str(tmp_path)]
-    run = subprocess.run(
-        [*command, "--ray", f"127.0.0.1:{port}"], check=False, capture_output=True, text=True, timeout=60
-    )
+    train = ("-m", "mico_hub.cli", "train", "digits_hi", "--out", tmp_path, "--ray", f"127.0.0.1:{port}")
+    run = fresh.run(*train, cwd=tmp_path)
     assert run.returncode == 2
     assert f"nothing answers at the Ray address 127.0.0.1:{port}" in run.stderr
     assert not (tmp_path / "digits_hi").exists()

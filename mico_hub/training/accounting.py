@@ -3,14 +3,13 @@
 Adjacency is to add or remove one record. The figures hold for the real-valued mechanism; noise drawn in float32 has
 only about 2**23 different values an octave, which no accountant covers.
 
-Source: Gopi, Lee, Wutschitz 2021, Numerical Composition of Differential Privacy, as implemented by opacus.
+Source: Gopi, Lee, Wutschitz 2021, Numerical Composition of Differential Privacy, as implemented by opacus, which takes
+longer to import than torch and is imported where it is used: training without DP, and workers, do without it.
 """
 
 import math
 import warnings
-
-from opacus.accountants import PRVAccountant
-from opacus.accountants.utils import get_noise_multiplier
+from functools import cache
 
 from mico_hub.suites import Suite
 
@@ -18,6 +17,7 @@ CALIBRATION_GAP = 0.005  # the spent epsilon may stay below the claimed one by t
 _MOST_TRIALS = 30
 
 
+@cache
 def calibrate(suite: Suite) -> float | None:
     """The noise multiplier that spends at most `suite.epsilon`, and at least 99.5% of it; None without DP.
 
@@ -29,7 +29,7 @@ def calibrate(suite: Suite) -> float | None:
     if not suite.private:
         return None
     least, most = (1 - CALIBRATION_GAP) * suite.epsilon, suite.epsilon
-    noise_multiplier = _renyi_estimate(suite)
+    noise_multiplier = _estimate(suite)
     slope, tried = 2.0, (math.nan, math.nan)  # log epsilon falls about linearly in the log of the noise multiplier
     for _ in range(_MOST_TRIALS):
         spent = spent_epsilon(suite, noise_multiplier)
@@ -43,20 +43,22 @@ def calibrate(suite: Suite) -> float | None:
     raise ArithmeticError(f"{suite.name}: found no noise multiplier that spends from {least:g} to {most:g} of epsilon")
 
 
-def _renyi_estimate(suite: Suite) -> float:
-    """A noise multiplier that is somewhat too large: by Renyi DP, a looser bound that takes no time to compute."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # opacus warns where another order of divergence would be tighter
-        return float(
-            get_noise_multiplier(
-                target_epsilon=suite.epsilon,
-                target_delta=suite.delta,
-                sample_rate=suite.sampling_rate,
-                steps=suite.steps,
-                accountant="rdp",
-                epsilon_tolerance=0.05 * suite.epsilon,
-            )
-        )
+def _estimate(suite: Suite) -> float:
+    """The noise multiplier by the central limit theorem, which holds for many steps with much noise; takes no time.
+
+    Source: Bu, Dong, Long, Su 2020, Deep Learning with Gaussian Differential Privacy, corollary 4.
+    """
+    from scipy.optimize import brentq
+    from scipy.stats import norm
+
+    assert suite.delta is not None  # it is a suite with DP
+
+    def delta(mu: float) -> float:
+        beyond = suite.epsilon / mu
+        return float(norm.cdf(mu / 2 - beyond) - math.exp(suite.epsilon + norm.logcdf(-mu / 2 - beyond)))
+
+    mu = brentq(lambda mu: delta(mu) - suite.delta, 1e-6, 100 + suite.epsilon)
+    return 1 / math.sqrt(math.log1p((mu / suite.sampling_rate) ** 2 / suite.steps))
 
 
 def spent_epsilon(suite: Suite, noise_multiplier: float | None, steps: int | None = None) -> float:
@@ -79,6 +81,8 @@ def epsilon(suite: Suite, noise_multiplier: float | None, sampling_rate: float, 
         return math.inf
     if noise_multiplier is None or not noise_multiplier > 0:
         raise ValueError(f"{suite.name}: expected a positive noise multiplier, got {noise_multiplier}")
+    from opacus.accountants import PRVAccountant
+
     accountant = PRVAccountant()
     accountant.history = [(noise_multiplier, sampling_rate, steps)]
     with warnings.catch_warnings():

@@ -7,19 +7,21 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
-from loky import ProcessPoolExecutor
+from loky import get_reusable_executor
 
 from mico_hub.data import BaseDataset
 from mico_hub.models import Start
 from mico_hub.workers.dispatch import POLL_SECONDS, dispatch
 from mico_hub.workers.job import Common, Job, Report, Result, Results, WorkerError
+
+IDLE_SECONDS = 10
 
 
 def default_processes() -> int:
@@ -66,7 +68,10 @@ class ThisProcess:
 
 @dataclass(frozen=True, slots=True)
 class Processes:
-    """Several jobs at a time, each in a process that holds the data; weights to start from are mapped by all."""
+    """Several jobs at a time, each in a process; data and weights to start from are in a file that all of them map.
+
+    The processes are kept for what this thread runs next, and end after `IDLE_SECONDS` without any.
+    """
 
     number: int
 
@@ -96,17 +101,17 @@ class _ProcessPool:
     def __init__(self, number: int, common: Common, scratch: Path) -> None:
         self.room = 2 * number  # one waits for each that runs
         self._free, self._futures = list(range(self.room)), dict[Hashable, Future[Sequence[Any]]]()
-        self._board = scratch / "steps"
+        self._board, self._common = scratch / "steps", scratch / "common"
         self._steps = np.memmap(self._board, np.int64, "w+", shape=(self.room,))
-        self._start = scratch / "start" if common.start is not None else None
-        if common.start is not None and self._start is not None:
-            torch.save((dict(common.start.configuration), dict(common.start.state)), self._start)
-        self._executor = ProcessPoolExecutor(number, initializer=_begin, initargs=(os.getpid(), common.data))
+        self._data = _write_common(common, self._common)
+        self._executor = get_reusable_executor(
+            number, timeout=IDLE_SECONDS, initializer=_begin, initargs=(os.getpid(),)
+        )
 
     def begin(self, job: Job[Any]) -> int:
         slot = self._free.pop()
         self._steps[slot] = 0
-        self._futures[slot] = self._executor.submit(_in_worker, job, self._start, self._board, slot)
+        self._futures[slot] = self._executor.submit(_in_worker, job, self._data, self._common, self._board, slot)
         return slot
 
     def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
@@ -126,16 +131,13 @@ class _ProcessPool:
         return {slot: int(self._steps[cast(int, slot)]) for slot in self._futures}
 
     def close(self) -> None:
-        self._executor.shutdown(wait=True, kill_workers=True)
+        """Ends what still runs."""
+        if self._futures:
+            self._executor.shutdown(wait=True, kill_workers=True)
 
 
-_held: list[BaseDataset] = []
-"""Of a worker process: the data of its jobs."""
-
-
-def _begin(parent: int, data: BaseDataset) -> None:
+def _begin(parent: int) -> None:
     """Makes this process a worker, which ends when its parent has, however that ended: no one would take a result."""
-    _held[:] = [data]
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -145,15 +147,27 @@ def _begin(parent: int, data: BaseDataset) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _in_worker(job: Job[Any], start: Path | None, board: Path, slot: int) -> Sequence[Any]:
+def _in_worker(job: Job[Any], data: BaseDataset, common: Path, board: Path, slot: int) -> Sequence[Any]:
     steps = np.memmap(board, np.int64, "r+")
 
     def report(done: int) -> None:
         steps[slot] = done
 
-    return job.run(Common(_held[0], _read_start(start) if start else None), report)
+    return job.run(_read_common(data, common), report)
+
+
+def _write_common(common: Common, path: Path) -> BaseDataset:
+    """Writes what is large; gives the data without it, to go with each job."""
+    data, start = common.data, common.start
+    raw = list(data.raw) if isinstance(data.raw, tuple) else data.raw
+    of_start = None if start is None else (dict(start.configuration), dict(start.state))
+    torch.save({"raw": raw, "labels": data.labels, "start": of_start}, path)
+    return replace(data, raw=(), labels=data.labels[:0].clone())
 
 
 @lru_cache(maxsize=1)
-def _read_start(path: Path) -> Start:
-    return Start(*torch.load(path, weights_only=True, mmap=True))
+def _read_common(data: BaseDataset, path: Path) -> Common:
+    held = torch.load(path, weights_only=True, mmap=True)
+    raw = tuple(held["raw"]) if isinstance(held["raw"], list) else held["raw"]
+    start = None if held["start"] is None else Start(*held["start"])
+    return Common(replace(data, raw=raw, labels=held["labels"]), start)
