@@ -62,8 +62,8 @@ def scores_of(rows: list[dict[str, Any]], source: Path, attacks: Sequence[Attack
     for name, (membership, predictions) in attacked(rows, source, attacks).items():
         rng = np.random.default_rng(0)
         drawn = [
-            tpr([membership[i] for i in chosen], [predictions[i] for i in chosen])
-            for chosen in rng.integers(len(membership), size=(DRAWS, len(membership)))
+            tpr([membership[i] for i in selected], [predictions[i] for i in selected])
+            for selected in rng.integers(len(membership), size=(DRAWS, len(membership)))
         ]
         low, high = map(float, np.quantile(drawn, (0.025, 0.975)))
         value, error = tpr(membership, predictions), float(np.std(drawn))

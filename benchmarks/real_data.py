@@ -100,8 +100,8 @@ def sst2() -> BaseDataset:
 
 def subset(base: BaseDataset, number: int) -> BaseDataset:
     """That many records of a base dataset, at random and the same each time, as a base dataset of their own."""
-    chosen = np.sort(np.random.default_rng(0).choice(len(base), number, replace=False))
-    raw, labels = np.asarray(base.raw)[chosen], base.labels[chosen]
+    selected = np.sort(np.random.default_rng(0).choice(len(base), number, replace=False))
+    raw, labels = np.asarray(base.raw)[selected], base.labels[selected]
     return replace(
         base,
         raw=torch.from_numpy(raw),

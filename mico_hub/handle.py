@@ -93,7 +93,7 @@ class Handle:
             path, revision = self.place.dataset(self.name)
         except OSError as error:
             if self._by_name:
-                raise sources.nowhere(self.name, self.place, error) from error
+                raise sources.not_found(self.name, self.place, error) from error
             raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
         loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
         return loaded

@@ -34,7 +34,7 @@ def open_suite(name: str, source: str | Path | None = None, revision: str | None
     Raises:
         KeyError: No such suite; the message has the nearest names.
         SourceError: The suite is known, but was not found anywhere.
-        ValueError: The source is none, or has no revisions.
+        ValueError: The source cannot be one, or has no revisions.
     """
     if source is None:
         places = sources.places_of(name, again=True)

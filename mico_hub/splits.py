@@ -20,7 +20,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """One model's records, as indices into the base dataset; every array ascending unless said otherwise."""
+    """One model's records, as indices into the base dataset; every array ascending unless noted otherwise."""
 
     challenge: Indices  # (2m,)
     membership: npt.NDArray[np.int8]  # (2m,), aligned with challenge, 1 = member

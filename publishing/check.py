@@ -43,7 +43,7 @@ def check(root: Path, fresh: Path) -> dict[str, str]:
         FolderError: Something is missing, is not what it should be, or has no place there; the message lists all.
     """
     if not root.is_dir():
-        raise FolderError(f"{root}: expected a published folder, as build_repo.py makes one; there is none")
+        raise FolderError(f"{root}: expected a published folder, as build_repo.py makes one; not found")
     try:
         manifests = repository.suites_in(root)
         if not manifests:

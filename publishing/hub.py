@@ -1,7 +1,7 @@
 """Makes a repository on the Hub hold what local files say, and nothing else; then looks whether it does.
 
 Only what is not online yet, by its digest, is uploaded, new files in commits of at most `BATCH`; what changes what
-others see comes in a last commit. So a run may be interrupted at any moment, and the next one goes on.
+others see comes in a last commit. So a run may be interrupted at any moment, and the next one resumes.
 Where Xet is at hand the large files go through `upload_folder`, which batches and resumes by itself; else through LFS.
 """
 
@@ -40,7 +40,7 @@ KEPT = {".gitattributes"}  # the Hub's own file
 
 def _client() -> Any:  # the class is of a library that the client may change
     client = default_client_factory()
-    client.timeout = SILENCE  # its own is none
+    client.timeout = SILENCE  # by default it waits without end
     return client
 
 

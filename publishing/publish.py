@@ -156,7 +156,7 @@ def refuse(made: Plan, api: HfApi, public_id: str, truth_id: str) -> None:
 
 
 def existing(api: HfApi, repo_id: str) -> Repository | None:
-    """The dataset under its present name; None where there is none that the token may see."""
+    """The dataset under its present name; None where the token sees none."""
     repository = Repository(api, repo_id, "dataset")
     return Repository(api, repository.info().id, "dataset") if repository.exists() else None
 

@@ -116,11 +116,14 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
 
 
 def _not_theirs(manifests: Sequence[Manifest], suites: Path) -> Iterator[tuple[str, str]]:
-    """Suites that are said to be the competition's, and have a truth or keys here."""
+    """Suites whose manifest names the competition as their origin, and that have a truth or keys here."""
     for manifest in manifests:
         folder = SuiteFolder(suites / manifest.suite.name)
         if manifest.origin and any((folder.root / PRIVATE / name).exists() for name in ("keys.json", "rows.parquet")):
-            yield manifest.suite.name, f"it is said to be from {manifest.origin}, and {folder.root} has keys or a truth"
+            yield (
+                manifest.suite.name,
+                f"suite.json names the origin {manifest.origin}, but {folder.root} has keys or a truth of ours",
+            )
 
 
 def _folder_of(manifest: Manifest, suites: Path) -> SuiteFolder:
@@ -237,7 +240,7 @@ def _not_rebuilt(fresh: Path, folders: Mapping[str, SuiteFolder]) -> Iterator[st
 
 
 def record_features(data: BaseDataset) -> dict[str, npt.NDArray[np.float64]]:
-    """What can be said of each record without a model: its class, its size, and where it lies along four directions."""
+    """What is known of each record without a model: its class, its size, and where it lies along four directions."""
     labels = {"class": data.labels.numpy().astype(float)}
     if not isinstance(data.raw, torch.Tensor):
         lengths = np.array([len(sentence) for sentence in data.raw], dtype=float)

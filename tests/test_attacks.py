@@ -377,15 +377,15 @@ def test_what_is_done_with_few_models_is_counted_and_said_once(
     """Of four train models: each target has three shadows, so a record has at most one model on some side."""
     rows = public_rows(SuiteFolder(trained / "digits_inf"))["train"]
     mico_hub.attack("lira", rows, None, str(published))
-    said = [line for line in caplog.messages if line.startswith("lira:")]
-    assert said == ["lira: 800 of 800 records have fewer than 2 IN or OUT models: " + ATTACKS["lira"].with_few_shadows]
+    lines = [line for line in caplog.messages if line.startswith("lira:")]
+    assert lines == ["lira: 800 of 800 records have fewer than 2 IN or OUT models: " + ATTACKS["lira"].with_few_shadows]
 
 
 def test_signals_are_computed_once_for_any_number_of_attacks(trained: Path, published: Path) -> None:
     rows = public_rows(SuiteFolder(trained / "digits_hi"))
-    chosen = list(LADDER)
-    prepared = prepare(chosen, rows["dev"], rows["train"], str(published))
-    for attack in chosen:
+    selected = list(LADDER)
+    prepared = prepare(selected, rows["dev"], rows["train"], str(published))
+    for attack in selected:
         together = to_predictions(prepared.scores(attack))
         alone = mico_hub.attack(attack, rows["dev"], rows["train"], str(published))
         assert all((a == b).all() for a, b in zip(together, alone, strict=True)), attack.name

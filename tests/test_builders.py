@@ -125,10 +125,10 @@ def test_the_card_says_how_each_suite_was_trained(published: Path) -> None:
 @pytest.mark.parametrize("suite", SUITES.values(), ids=SUITES)
 def test_every_suites_recipe_can_be_said(suite: Suite) -> None:
     manifest = Manifest(suite, 1.0 if suite.private else None, "0" * 64, True, "", {})
-    said = recipe(suite) + privacy(manifest)
-    assert f"{suite.n:,} training records" in said
-    assert (f"epsilon at most {suite.epsilon:g}" in said) == math.isfinite(suite.epsilon)
-    assert ("gradient clipped to norm 1" in said) == (suite.name == "sst2_inf")
+    text = recipe(suite) + privacy(manifest)
+    assert f"{suite.n:,} training records" in text
+    assert (f"epsilon at most {suite.epsilon:g}" in text) == math.isfinite(suite.epsilon)
+    assert ("gradient clipped to norm 1" in text) == (suite.name == "sst2_inf")
 
 
 def test_data_that_is_not_the_official_one_is_labelled_in_the_card(published: Path, tmp_path: Path) -> None:

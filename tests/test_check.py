@@ -384,7 +384,7 @@ def test_a_version_is_added_when_a_suite_changes_and_only_then(trained: Path, tm
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{}", "expected its format"),
         ("[1]", "expected a JSON object"),
@@ -395,9 +395,9 @@ def test_a_version_is_added_when_a_suite_changes_and_only_then(trained: Path, tm
         ("x", "expected JSON"),
     ],
 )
-def test_versions_that_are_none_are_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_versions_that_are_none_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "versions.json").write_text(text)
-    with pytest.raises(FormatError, match=said):
+    with pytest.raises(FormatError, match=message):
         repository.versions(tmp_path)
 
 

@@ -232,7 +232,7 @@ def test_a_suite_that_is_said_to_be_the_competitions_and_has_a_truth_is_found(
     folder.manifest_path.write_bytes(replace(folder.manifest(), origin="szanella/MICO").to_json())
     build(sorted((tmp_path / "suites").iterdir()), tmp_path / "mico")
     problems = inspect(tmp_path / "mico", tmp_path / "suites", digits).problems
-    assert any("digits_inf: it is said to be from szanella/MICO, and" in problem for problem in problems)
+    assert any("digits_inf: suite.json names the origin szanella/MICO, but" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("density", [0.002, 0.2, 5 / 6, 0.987])
@@ -451,7 +451,7 @@ def test_the_blind_attacks_deviation_is_that_of_all_choices() -> None:
     """Mean and variance of a sum of ranks, against every choice of two members of four, with ties."""
     values = np.array([1.0, 5.0, 5.0, 7.0])
     ranks = np.array([1, 2.5, 2.5, 4])
-    sums = [ranks[list(chosen)].sum() for chosen in itertools.combinations(range(4), 2)]
+    sums = [ranks[list(selected)].sum() for selected in itertools.combinations(range(4), 2)]
     member = np.array([False, True, False, True])
     expected = 2 * (6.5 - np.mean(sums)) / np.sqrt(2 * np.var(sums))
     assert blind._deviations([values, values], [member, member]) == pytest.approx(expected)

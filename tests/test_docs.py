@@ -38,9 +38,9 @@ def test_the_first_lines_run_and_print_what_the_readme_says(
     done = fresh.run("-c", code, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert NUMBERS.sub("x", done.stdout) == NUMBERS.sub("x", output)
-    said, seen = (list(map(float, NUMBERS.findall(text))) for text in (output, done.stdout))
-    assert seen == pytest.approx(said, abs=TOLERANCE)
-    assert seen != said  # the same figures again would mean that the keys were not fresh
+    documented, printed = (list(map(float, NUMBERS.findall(text))) for text in (output, done.stdout))
+    assert printed == pytest.approx(documented, abs=TOLERANCE)
+    assert printed != documented  # the same figures again would mean that the keys were not fresh
 
 
 @pytest.mark.parametrize(("file", "marker"), TABLES)

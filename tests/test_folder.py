@@ -103,7 +103,7 @@ def test_a_manifest_comes_back_for_every_suite(suite: Suite) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (b"", "here: expected JSON"),
         (b"[]", "here: expected a JSON object, got list"),
@@ -112,8 +112,8 @@ def test_a_manifest_comes_back_for_every_suite(suite: Suite) -> None:
         (b'{"format": 1, "suite": {"optimiser": {"name": "sgd"}}}', "optimiser: missing: learning_rate"),
     ],
 )
-def test_what_is_no_manifest_is_refused(text: bytes, said: str) -> None:
-    with pytest.raises(FormatError, match=said):
+def test_what_is_no_manifest_is_refused(text: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
         Manifest.from_json(text, "here")
 
 

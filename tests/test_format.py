@@ -59,7 +59,7 @@ def test_a_key_that_may_be_missing_has_its_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"format": 2}, "here: it is of format 2; mico-hub .* reads format 1. Install a newer mico-hub to read it"),
         ({"format": 2, "reader": "0.4"}, "Install mico-hub 0.4 or newer to read it"),
@@ -74,17 +74,17 @@ def test_a_key_that_may_be_missing_has_its_default() -> None:
         ({"format": 0}, "expected its format, a number from 1, got 0"),
     ],
 )
-def test_what_must_be_known_and_is_not_names_the_version_that_reads_it(change: dict[str, Any], said: str) -> None:
+def test_what_must_be_known_and_is_not_names_the_version_that_reads_it(change: dict[str, Any], message: str) -> None:
     values = manifest_values() | change
-    if said:
-        with pytest.raises(FormatError, match=said):
+    if message:
+        with pytest.raises(FormatError, match=message):
             read(values)
     else:
         assert read(values)
 
 
 @pytest.mark.parametrize(
-    ("name", "change", "said"),
+    ("name", "change", "message"),
     [
         ("digits_hi", {"clipping_norm": None}, "suite.clipping_norm: expected a number above 0 with DP, got None"),
         ("digits_inf", {"clipping_norm": 1.0}, "suite.clipping_norm: expected null without DP, got 1.0"),
@@ -111,11 +111,11 @@ def test_what_must_be_known_and_is_not_names_the_version_that_reads_it(change: d
         ("digits_hi", {"optimiser": {"name": "sgd", "learning_rate": 0}}, "suite.optimiser.learning_rate: "),
     ],
 )
-def test_a_recipe_that_cannot_be_is_refused_by_the_keys_name(name: str, change: dict[str, Any], said: str) -> None:
+def test_a_recipe_that_cannot_be_is_refused_by_the_keys_name(name: str, change: dict[str, Any], message: str) -> None:
     values = manifest_values(name)
     with pytest.raises(FormatError) as error:
         read(values | {"suite": values["suite"] | change})
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
 @pytest.mark.parametrize(

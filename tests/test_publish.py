@@ -282,10 +282,10 @@ def test_failures_in_passing_are_tried_again_and_others_reported(place: Workplac
     place.hub.rename("dataset", TRUTH, "org/old-truth")
     del place.hub._moved["dataset", PUBLIC], place.hub._moved["dataset", TRUTH]
     place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 10_000, 500)
-    said = refused(place.publish(batch=10))
-    assert "uploading to org/mico: " in said
-    assert "51 of 51 files are not online; resume with the same command:" in said
-    assert "digits_hi/dev/model_4.safetensors" in said
+    message = refused(place.publish(batch=10))
+    assert "uploading to org/mico: " in message
+    assert "51 of 51 files are not online; resume with the same command:" in message
+    assert "digits_hi/dev/model_4.safetensors" in message
 
 
 def test_no_truth_goes_where_it_could_be_seen(place: Workplace) -> None:
@@ -439,9 +439,9 @@ def test_what_must_not_be_published_is_not(place: Workplace) -> None:
     rows = place.folder / "suites" / "digits_hi" / "private" / "rows.parquet"
     kept = rows.read_bytes()
     shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "rows.parquet", rows)
-    said = refused(place.publish(), code=3)
-    assert "leaks:\n" in said
-    assert "nothing was uploaded" in said
+    message = refused(place.publish(), code=3)
+    assert "leaks:\n" in message
+    assert "nothing was uploaded" in message
     rows.unlink()
     assert "expected its private part" in refused(place.publish())
     rows.write_bytes(kept)
@@ -463,8 +463,8 @@ def test_who_may_not_write_is_told(place: Workplace) -> None:
     elsewhere = refused(place.run("publish.py", "mico", "others/mico"))
     assert "others/mico" in elsewhere
     for arguments in (["org/mico", "mico"], ["mico", "mico"], ["nowhere", "org/mico"]):
-        said = refused(place.run("publish.py", *arguments))
-        assert "expected a repository org/name" in said or "expected a published folder" in said
+        message = refused(place.run("publish.py", *arguments))
+        assert "expected a repository org/name" in message or "expected a published folder" in message
 
 
 def test_a_changed_suite_is_a_new_version_and_the_old_one_keeps_loading(place: Workplace, tmp_path: Path) -> None:
@@ -513,15 +513,15 @@ def test_a_private_or_gated_repository_stays_so(place: Workplace, tmp_path: Path
         print(type(error).__name__, str(error).replace(chr(10), " "))
     """
     environment = place.hub.environment(tmp_path / "home")
-    said = [passed(run_client(code, environment, tmp_path)).splitlines()[-1]]
-    said.append(passed(run_client(code, environment | {"HF_TOKEN": place.hub.token}, tmp_path)).splitlines()[-1])
+    printed = [passed(run_client(code, environment, tmp_path)).splitlines()[-1]]
+    printed.append(passed(run_client(code, environment | {"HF_TOKEN": place.hub.token}, tmp_path)).splitlines()[-1])
     repository.private = True
-    said.append(passed(run_client(code, place.hub.environment(tmp_path / "other"), tmp_path)).splitlines()[-1])
+    printed.append(passed(run_client(code, place.hub.environment(tmp_path / "other"), tmp_path)).splitlines()[-1])
     passed(place.publish())
     assert repository.private
-    assert "gated" in said[0].lower() or "restricted" in said[0].lower()
-    assert said[1] == "MLP"
-    assert "org/mico" in said[2]
+    assert "gated" in printed[0].lower() or "restricted" in printed[0].lower()
+    assert printed[1] == "MLP"
+    assert "org/mico" in printed[2]
 
 
 def test_the_metric_is_published_as_a_space(place: Workplace, tmp_path: Path) -> None:
@@ -542,8 +542,8 @@ def test_the_leak_check_is_a_command(place: Workplace) -> None:
     assert "no leak found" in passed(place.run("check_leaks.py", "mico"))
     opening = place.folder / "suites" / "digits_hi" / "private" / "opening-dev.json"
     shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "opening-dev.json", opening)
-    said = refused(place.run("check_leaks.py", "mico"), code=3)
-    assert "digits_hi: opening-dev.json: it is not the suite's truth" in said
+    message = refused(place.run("check_leaks.py", "mico"), code=3)
+    assert "digits_hi: opening-dev.json: it is not the suite's truth" in message
     (place.folder / "suites").rename(place.folder / "elsewhere")
     assert "expected a suite folder" in refused(place.run("check_leaks.py", "mico"))
 

@@ -129,27 +129,27 @@ def test_leaks_that_fall_with_the_budget_are_told_so() -> None:
 
 
 def test_leaks_that_rise_with_a_smaller_budget_are_told_so() -> None:
-    said = words(digits(0.2, 0.7, 1.5))
-    assert "more than without DP (the intervals do not overlap)" in said
-    assert "The order is not the expected one" in said
-    assert "(most are found with epsilon 4)" in said
-    assert "The smaller the budget" not in said
+    message = words(digits(0.2, 0.7, 1.5))
+    assert "more than without DP (the intervals do not overlap)" in message
+    assert "The order is not the expected one" in message
+    assert "(most are found with epsilon 4)" in message
+    assert "The smaller the budget" not in message
 
 
 def test_intervals_that_overlap_establish_no_step() -> None:
     results = digits(1.5, 0.4, 0.35)
     assert results[2].tpr < results[1].tpr
-    said = words(results)
-    assert "less than with epsilon 10, but the intervals overlap, so this may be chance" in said
-    assert "do not establish every step (not from epsilon 10 to epsilon 4)" in said
+    message = words(results)
+    assert "less than with epsilon 10, but the intervals overlap, so this may be chance" in message
+    assert "do not establish every step (not from epsilon 10 to epsilon 4)" in message
 
 
 def test_equal_leaks_are_called_equal() -> None:
     one = make("digits_inf", 1.0)
     same = make("digits_hi", 0, membership=one.membership, predictions=one.predictions)
-    said = words([one, same])
-    assert "as much as without DP" in said
-    assert "The order is not the expected one" in said
+    message = words([one, same])
+    assert "as much as without DP" in message
+    assert "The order is not the expected one" in message
 
 
 @pytest.mark.parametrize(
@@ -161,16 +161,16 @@ def test_equal_leaks_are_called_equal() -> None:
     ],
 )
 def test_a_number_is_held_against_chance(shift: float, verdict: str) -> None:
-    said = words([make("digits_inf", shift)])
-    assert said.splitlines()[0].endswith(f"where guessing finds 10%: {verdict}.")
-    assert ("above chance" in said) == (shift > 0)
+    message = words([make("digits_inf", shift)])
+    assert message.splitlines()[0].endswith(f"where guessing finds 10%: {verdict}.")
+    assert ("above chance" in message) == (shift > 0)
 
 
 def test_a_single_model_gets_no_interval_and_no_verdict(tmp_path: Path) -> None:
     lone = digits(1.5, 0.7, 0.0, models=1)
-    said = words(lone)
-    assert said.count("a single model, so no interval") == 3
-    assert "clearly" not in said
+    message = words(lone)
+    assert message.count("a single model, so no interval") == 3
+    assert "clearly" not in message
     assert {row[HEADERS.index("95% interval")] for row in table(lone)[1]} == {"-"}
     write_report(lone, tmp_path / "report.html", "one model")
 
@@ -192,23 +192,23 @@ def test_the_price_of_dp_is_told_as_it_is() -> None:
 
 
 def test_suites_of_different_data_are_not_held_against_each_other() -> None:
-    said = words([make("cifar10_ddp", 1.5, accuracy=0.6), make("purchase100_ddp", 0.5, accuracy=0.7)])
-    assert "With epsilon 4 (purchase100_ddp) it finds" in said
-    assert "The models are right on 60.0% in cifar10_ddp and 70.0% in purchase100_ddp" in said
+    message = words([make("cifar10_ddp", 1.5, accuracy=0.6), make("purchase100_ddp", 0.5, accuracy=0.7)])
+    assert "With epsilon 4 (purchase100_ddp) it finds" in message
+    assert "The models are right on 60.0% in cifar10_ddp and 70.0% in purchase100_ddp" in message
     for claim in ("than with", "budget", "price", "overlap"):
-        assert claim not in said
+        assert claim not in message
 
 
 def test_the_strongest_attack_is_the_subject_and_a_stronger_rival_on_a_suite_is_named() -> None:
     results = [*digits(1.5, 0.8, 0.0), *digits(0.5, 0.3, 0.6, attack="loss")]
-    said = words(results)
-    assert "LiRA, online, finds" in said
+    message = words(results)
+    assert "LiRA, online, finds" in message
     assert re.search(
         r"which ranks attacks: LiRA, online \d+\.\d%; loss threshold \d+\.\d%\. "
         r"LiRA, online is ahead of loss threshold by \d+\.\d points \(paired, \d+\.\d to \d+\.\d\)\.",
-        said,
+        message,
     )
-    assert f"On digits_lo the highest is loss threshold with {100 * results[5].tpr:.1f}%." in said
+    assert f"On digits_lo the highest is loss threshold with {100 * results[5].tpr:.1f}%." in message
     partial = words([*digits(0.4, 0.3, 0.2), make("digits_inf", 2.0, attack="loss")])
     assert "LiRA, online, finds" in partial
     assert "over 1 of 3 suites" in partial
@@ -217,10 +217,10 @@ def test_the_strongest_attack_is_the_subject_and_a_stronger_rival_on_a_suite_is_
 def test_of_many_attacks_on_one_suite_the_best_are_named() -> None:
     results = [make("digits_hi", 0.3 * i, attack=f"attack_{i}", accuracy=0.8) for i in range(7)]
     rates = [f"{100 * result.tpr:.1f}" for result in results]
-    said = words(results)
+    message = words(results)
     best = "; ".join(f"attack_{i} {rates[i]}%" for i in (6, 5, 4))
-    assert f"\nAttacks, best first: {best}; 4 others {rates[0]} to {rates[3]}%. Attack_6 is ahead of" in said
-    assert "\nThe models are right on 80.0% of the evaluation records." in said
+    assert f"\nAttacks, best first: {best}; 4 others {rates[0]} to {rates[3]}%. Attack_6 is ahead of" in message
+    assert "\nThe models are right on 80.0% of the evaluation records." in message
     assert "; attack_0 " in words(results[:6])
 
 
@@ -236,9 +236,9 @@ def test_final_is_the_main_split_and_train_is_called_approximate() -> None:
 
 
 def test_each_track_has_its_own_words() -> None:
-    said = conclusions([make("digits_inf", 1.5), make("cifar10_inf", 0.0)])
-    assert said[0].startswith("digits: Without DP (digits_inf, final)")
-    assert any(line.startswith("cifar10: Without DP (cifar10_inf, final)") for line in said)
+    message = conclusions([make("digits_inf", 1.5), make("cifar10_inf", 0.0)])
+    assert message[0].startswith("digits: Without DP (digits_inf, final)")
+    assert any(line.startswith("cifar10: Without DP (cifar10_inf, final)") for line in message)
 
 
 def test_the_table_has_every_result_in_order(results: list[Result]) -> None:
@@ -347,9 +347,9 @@ def test_the_ceiling_is_drawn_where_the_noise_is_known() -> None:
 
 
 def test_a_difference_inside_the_noise_is_told_so() -> None:
-    said = words([*digits(1.0, 0.5, 0.2), *digits(1.0, 0.5, 0.2, attack="odd")])
+    message = words([*digits(1.0, 0.5, 0.2), *digits(1.0, 0.5, 0.2, attack="odd")])
     assert re.search(
-        r"is ahead of .* by \d\.\d points \(paired, -\d+\.\d to \d+\.\d\), which is inside the noise\.", said
+        r"is ahead of .* by \d\.\d points \(paired, -\d+\.\d to \d+\.\d\), which is inside the noise\.", message
     )
 
 

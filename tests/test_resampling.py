@@ -64,8 +64,8 @@ def test_the_interval_equals_a_naive_twin_and_depends_only_on_the_generator() ->
     drawn = np.random.default_rng(5).multinomial(6, [1 / 6] * 6, size=40)
     scores = []
     for counts in drawn:
-        chosen = np.repeat(np.arange(6), counts)
-        scores.append(mico_score(membership[chosen].ravel(), predictions[chosen].ravel())["AUC"])
+        selected = np.repeat(np.arange(6), counts)
+        scores.append(mico_score(membership[selected].ravel(), predictions[selected].ravel())["AUC"])
     found = intervals(membership, predictions, rng=np.random.default_rng(5), draws=40, level=0.8)["AUC"]
     low, high = sorted(scores)[int(0.1 * 39)], sorted(scores)[int(np.ceil(0.9 * 39))]
     assert found == pytest.approx((low, high), abs=1e-12)

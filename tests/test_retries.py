@@ -22,7 +22,7 @@ def answered(status: int, **headers: str) -> HfHubHTTPError:
     """The client's error for an answer."""
     request = get_session().build_request("GET", "http://localhost/")
     response = type("Response", (), {"status_code": status, "headers": headers, "request": request})()
-    return HfHubHTTPError(f"{status} said\nmore", response=response)
+    return HfHubHTTPError(f"{status} message\nmore", response=response)
 
 
 def made(error: BaseException, retries: int | None = None) -> int:
@@ -65,7 +65,7 @@ def test_what_is_final_is_not() -> None:
         wrapped,
     ):
         assert made(error) == 1
-    with pytest.raises(RequestError, match=r"^asking: HfHubHTTPError: 404 said$"):
+    with pytest.raises(RequestError, match=r"^asking: HfHubHTTPError: 404 message$"):
         retry(lambda: (_ for _ in ()).throw(answered(404)), "asking")
     with pytest.raises(RequestError, match=r"the token was refused .*HF_TOKEN"):
         retry(lambda: (_ for _ in ()).throw(answered(403)), "asking")

@@ -206,11 +206,11 @@ def test_the_gradient_of_each_stacked_model_is_clipped_as_torch_does() -> None:
             records = rng.permutation(records)
             optimiser.param_groups[0]["lr"] = suite.optimiser.learning_rate * suite.optimiser.decay**epoch
             for start in range(0, 30, 12):
-                chosen = records[start : start + 12]
-                inputs = data.inputs(chosen)
+                selected = records[start : start + 12]
+                inputs = data.inputs(selected)
                 assert isinstance(inputs, torch.Tensor)
                 optimiser.zero_grad()
-                torch.autograd.backward(nn.functional.cross_entropy(twin(inputs), data.labels[chosen]))
+                torch.autograd.backward(nn.functional.cross_entropy(twin(inputs), data.labels[selected]))
                 nn.utils.clip_grad_norm_(twin.parameters(), 0.05)
                 optimiser.step()
         assert torch.allclose(weights(network), weights(twin), atol=1e-5)

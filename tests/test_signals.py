@@ -382,7 +382,7 @@ def rename(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (change_shape, r"margin.safetensors: .*expected .*dev\.values\.challenge.* of shapes"),
         (add_tensor, "margin.safetensors: unknown tensors, which nothing is published with: more"),
@@ -391,12 +391,12 @@ def rename(path: Path) -> None:
         (rename, r"digits_hi/signals/lost\.safetensors: not part of a published folder"),
     ],
 )
-def test_damaged_signals_are_not_published(published: Path, tmp_path: Path, damage, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_damaged_signals_are_not_published(published: Path, tmp_path: Path, damage, message: str) -> None:  # type: ignore[no-untyped-def]
     from publishing.check import check
 
     shutil.copytree(published, tmp_path / "mico")
     damage(tmp_path / "mico" / "digits_hi" / "signals" / "margin.safetensors")
-    with pytest.raises(FolderError, match=said):
+    with pytest.raises(FolderError, match=message):
         check(tmp_path / "mico", tmp_path / "fresh")
 
 

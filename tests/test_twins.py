@@ -145,8 +145,8 @@ def test_attacks_are_compared_without_twins_too() -> None:
         assert each.without_twins
         low, high = each.intervals_without_twins["TPR_FPR_1000"]
         assert line.split()[-4:] == [f"{each.without_twins['TPR_FPR_1000']:.4f}", f"{low:.4f}", "to", f"{high:.4f}"]
-    (said,) = [words for words in conclusions(both) if "exact twin" in words]
-    assert said.endswith("on sst2_hi (12 points fewer).")
+    (message,) = [words for words in conclusions(both) if "exact twin" in words]
+    assert message.endswith("on sst2_hi (12 points fewer).")
     html = page.html(both, "t")
     assert '<th scope="col">without twins</th>' in html
     assert "<dt>without twins</dt>" in html

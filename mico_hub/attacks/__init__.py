@@ -82,7 +82,7 @@ def find(name: AnyAttack) -> Attack:
     """The attack of that name, in a file of that name, or that a function or object is.
 
     Raises:
-        AttackError: There is none, or it is not an attack.
+        AttackError: No attack has the name, or the object is not an attack.
         OSError: There is no such file.
     """
     if isinstance(name, Attack):

@@ -104,7 +104,7 @@ class Prepared:
         return found
 
     def too_few(self, attack: Attack) -> str:
-        """How many records have few IN or OUT models, and what the attack does then; empty where it is none."""
+        """How many records have few IN or OUT models, and what the attack does then; empty where none has."""
         few = total = 0
         for target in range(len(self.rows) if attack.uses_shadows else 0):
             member = self._member(target, attack)

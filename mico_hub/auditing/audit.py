@@ -84,7 +84,7 @@ def audit(
 
 
 def text(found: Audit, manifest: Manifest, split: str) -> str:
-    """The audit as a table, what is a bound and what is none."""
+    """The audit as a table, and which of its figures are bounds."""
     suite = manifest.suite
     ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
     errors = (

@@ -2,7 +2,7 @@
 
 From a pessimistic privacy loss distribution (PLD) of the composed Poisson-subsampled Gaussian mechanism, by Google's
 `dp_accounting`: every figure is an upper bound for the real-valued mechanism. The normal approximation of many steps
-(GDP) is none: at FPR 0.001 it gives 0.0059 for sst2_lo, where an attack may reach 0.0088.
+(GDP) is no bound: at FPR 0.001 it gives 0.0059 for sst2_lo, where an attack may reach 0.0088.
 
 Two adjacencies. `add_remove` is that of the claimed epsilon: one data set has a record that the other lacks.
 `substitution` is the game that MICO plays: exactly m of 2m challenge records are members, so that a record which is not

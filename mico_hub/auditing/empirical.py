@@ -46,7 +46,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """What a rule said of some challenge records."""
+    """What a rule decided on some challenge records."""
 
     false_positives: int
     non_members: int
@@ -127,7 +127,7 @@ def certified_epsilon(
         level: Confidence.
 
     Returns:
-        (epsilon, what the rule said of the records drawn).
+        (epsilon, what the rule decided on the records drawn).
     """
     drawn = draw_one_each(membership, rng)
     of_drawn = [np.array([np.asarray(model)[i] for model, i in zip(lists, drawn, strict=True)])
@@ -144,7 +144,7 @@ def fix_rule(
     delta: float,
     level: float = LEVEL,
 ) -> Rule:
-    """The threshold and direction that promise the highest certified bound, chosen on the train models.
+    """The threshold and direction that promise the highest certified bound, selected on the train models.
 
     For each threshold, the bound that `models` models would certify if their error rates were those of the train
     models. Where that is nothing at any threshold, what four times as many would certify, and so on.
@@ -157,7 +157,7 @@ def fix_rule(
         level: As for `certified_epsilon`.
 
     Raises:
-        ValueError: Members and non-members are not told apart at all.
+        ValueError: The signals do not separate members from non-members at all.
     """
     labels = np.concatenate([np.asarray(model) for model in membership])
     values = np.concatenate([np.asarray(model, dtype=np.float64) for model in scores])

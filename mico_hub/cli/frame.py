@@ -85,7 +85,7 @@ def add_command(
         run: What it does, `module:function` of this package.
         summary: What it does, for the list of commands.
         example: Its arguments, for its help.
-        kept: A sentence on what an interruption leaves, and that the same command resumes; empty: nothing is said.
+        kept: A sentence on what an interruption leaves, and that the same command resumes; empty: no such sentence.
     """
     made = commands.add_parser(name, help=summary, description=summary, epilog=f"example: mico-hub {example}")
     made.set_defaults(run=run, kept=kept)

@@ -17,7 +17,7 @@ def device_of(options: argparse.Namespace) -> str:
     """The torch device that the command line asks for, or the best one; on a cluster its kind, cpu or cuda.
 
     Raises:
-        InputError: There is none of that name.
+        InputError: No device has that name.
     """
     if options.ray is not None:
         if options.device not in (None, "cpu", "cuda"):

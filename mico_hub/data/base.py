@@ -198,7 +198,7 @@ def assemble(
         raw: The same records, as `BaseDataset` holds them.
         prepare: See `BaseDataset`.
         source: Where it was read from, for messages.
-        note: Asked only where the digest is none of `info.known`: what to say of the content; empty: it is official.
+        note: Called only where `info.known` lacks the digest: describes the content; empty: it is official.
 
     Raises:
         DataError: The number of rows, the classes or the order of the labels is wrong.

@@ -130,7 +130,7 @@ def normalise(rows: torch.Tensor) -> torch.Tensor:
 
 
 def judge(images: Bytes) -> str:
-    """What can be said of images, (60000, 3, 32, 32), from a source without a checksum; empty would be official."""
+    """How images, (60000, 3, 32, 32), from a source without a checksum differ from the official ones; empty: not."""
     starts = (0, *(record + 1 for record in UNVERIFIED))
     ends = (*UNVERIFIED, len(images))
     if sha256(*(images[start:end] for start, end in zip(starts, ends, strict=True))) == VERIFIED_SHA256:

@@ -93,9 +93,9 @@ def _cached(info: DatasetInfo, path: Path) -> tuple[Bytes, Bytes, str]:
                 metadata = stored.metadata() or {}
             if sha256(bits, labels) == metadata["sha256"]:
                 return bits, labels, metadata["blob"]
-            log.warning("%s: damaged, made anew", cache)
+            log.warning("%s: damaged; it is replaced from the original file", cache)
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            log.warning("%s: damaged (%s), made anew", cache, error)
+            log.warning("%s: damaged (%s); it is replaced from the original file", cache, error)
     if path.suffix == ".tgz":
         blob = git_blob(path)
         with _member(info, path) as (stream, size):

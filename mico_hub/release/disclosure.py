@@ -40,8 +40,8 @@ class Measured:
 
         Over the canonical JSON of {"accuracy", "member_loss", "model_id", "sha256", "suite"}.
         """
-        told = {"sha256": self.sha256, "accuracy": self.accuracy, "member_loss": self.member_loss}
-        finite = {key: str(value) if isinstance(value, float) else value for key, value in told.items()}
+        measured = {"sha256": self.sha256, "accuracy": self.accuracy, "member_loss": self.member_loss}
+        finite = {key: str(value) if isinstance(value, float) else value for key, value in measured.items()}
         return hashlib.sha256(canonical({"suite": suite, "model_id": model_id, **finite})).hexdigest()
 
 

@@ -154,7 +154,7 @@ def _wrong_values(manifest: Manifest) -> Iterator[str]:
         "clean": lambda value: value is None or isinstance(value, bool),
     }
     if not _counts(manifest.suite.models):
-        del rules["missing"]  # said of the recipe
+        del rules["missing"]  # the recipe's problems name it
     for key, holds in rules.items():
         if not holds(value := getattr(manifest, key)):
             yield f"{key}: not expected: {value!r}"

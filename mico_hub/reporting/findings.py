@@ -132,7 +132,7 @@ def _on_suite(result: Result, first: bool, larger_budgets: Sequence[Result]) -> 
 
 def _against_chance(interval: Interval | None) -> str:
     if interval is None:
-        return "whether that is above chance cannot be said"
+        return "without an interval it cannot be compared with chance"
     if interval.low > CHANCE:
         return "clearly above chance"
     return "below chance, worse than guessing" if interval.high < CHANCE else "not distinguishable from chance"

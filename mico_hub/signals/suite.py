@@ -67,7 +67,7 @@ class SignalJob:
         """Computes the signals in this process.
 
         Raises:
-            WorkerError: Packages or data here are others.
+            WorkerError: Packages or data here differ from those of the run.
             CheckpointError: A file is not a checkpoint.
         """
         data = f"{common.data.name} with digest"

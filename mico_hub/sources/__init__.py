@@ -32,7 +32,7 @@ __all__ = [
     "candidates",
     "dataset",
     "named",
-    "nowhere",
+    "not_found",
     "parse",
     "places_of",
     "resolve",
@@ -80,7 +80,7 @@ def named(text: str | Path, suite: str, *, again: bool = False) -> Place:
         OSError: It cannot be read.
     """
     place = parse(text, again=again)
-    if isinstance(place, PublishedRepository) or place.has(suite):  # a repository is asked by whoever reads from it
+    if isinstance(place, PublishedRepository) or place.has(suite):  # what a repository has shows on reading
         return place
     get_suite(suite)
     raise SourceError(
@@ -149,7 +149,7 @@ def unreadable(place: Place, name: str, error: OSError) -> SourceError:
 
 
 def places_of(suite: str, *, again: bool = False) -> Iterator[Place]:
-    """As `candidates`, one at least: an embedded suite is trained if it is nowhere yet.
+    """As `candidates`, one at least: an embedded suite is trained if no place has it.
 
     Raises:
         UnknownSuiteError: No place has it and the table does not know it.
@@ -183,10 +183,10 @@ def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
     try:
         return (place.at(revision) if revision else place).dataset(suite)
     except OSError as error:
-        raise nowhere(suite, place, error) from error
+        raise not_found(suite, place, error) from error
 
 
-def nowhere(suite: str, place: Place, error: OSError) -> SourceError:
+def not_found(suite: str, place: Place, error: OSError) -> SourceError:
     """What to say of a suite that the name `mico` led to, and that is not there after all: all places tried."""
     return SourceError(
         f"{suite} was not found. Looked in: ./{NAME} ({_state(local_folder())}); "

@@ -30,7 +30,7 @@ def folder_of(suite: str) -> Path:
 
 
 def find(suite: str) -> PublishedFolder | None:
-    """The suite as it is in the cache; None: it is none of these, or not there yet."""
+    """The suite as it is in the cache; None: it is not an embedded one, or not trained yet."""
     return PublishedFolder(folder_of(suite)) if suite in SUITE_NAMES and folder_of(suite).exists() else None
 
 
@@ -44,7 +44,7 @@ def train(suite: str) -> PublishedFolder:
     root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / ".lock"):
         if not root.exists():
-            logger.warning("%s is not here yet: training it into %s, once", suite, root)
+            logger.warning("%s: training its models on this machine, once; they are kept in %s", suite, root)
             trained = root.parent / "trained"
             discard_other_versions(trained)
             folder = train_suite(get_suite(suite), trained, workers=on_this_machine())

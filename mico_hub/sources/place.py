@@ -60,7 +60,7 @@ class Place(Protocol):
         """
 
     def signals(self, suite: str, name: str) -> Path | None:
-        """The local file of a signal of a suite it has; None where there is none.
+        """The local file of a signal of a suite it has; None where it is missing.
 
         Raises:
             OSError: There is no way to it.

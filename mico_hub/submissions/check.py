@@ -112,7 +112,7 @@ def checked(found: Sequence[tuple[str, ArrayLike | Exception]], wanted: Wanted) 
 
 
 def reason(problem: Exception, name: str) -> str:
-    """Why a file cannot be read, without its whole path, which is no business of whoever submitted."""
+    """Why a file cannot be read, without its whole path, which the submitter should not see."""
     return f"{name}: {problem.strerror}" if isinstance(problem, OSError) and problem.strerror else str(problem)
 
 

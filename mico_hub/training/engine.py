@@ -1,6 +1,6 @@
 """What decides results besides a recipe, its data and its keys: numbers of our own code, and versions of packages.
 
-A suite's models must all be of one kind, so training goes on only where all of this is as it was when it began.
+A suite's models must all be of one kind, so training resumes only where all of this is unchanged since it began.
 """
 
 import hashlib

@@ -54,7 +54,9 @@ class TrainingJob:
         self._check(common)
         suite, runtime = self.assignments[0].suite, self.runtime
         finished: list[Finished] = []
-        for tried in (runtime, smaller := runtime.smaller(suite)):
+        smaller = runtime.smaller(suite)
+        less = f"--stack {smaller.stack} --microbatch {smaller.microbatch}"
+        for tried in (runtime, smaller):
             try:
                 for model in self._train(len(finished), common, tried, report):
                     finished.append(model)
@@ -66,11 +68,11 @@ class TrainingJob:
             else:
                 return finished
             if tried is runtime:
-                log.warning("%s: %s; trying again with %s", problem, brief, smaller)
+                log.warning("%s: %s; trying again with %s", problem, brief, less)
                 _free_memory()
                 report(len(finished) * suite.steps)  # the others are done again
         failure = WorkerError(
-            f"{problem}, also with {smaller}: {brief}; pass a smaller --stack or --microbatch, or fewer --processes"
+            f"{problem}, also with {less}: {brief}; pass a smaller --stack or --microbatch, or fewer --processes"
         )
         failure.finished = finished
         raise failure

@@ -61,7 +61,7 @@ def blocks(step: Sequence[Indices], rows: int | None) -> Iterator[tuple[torch.Te
 
     Args:
         step: The indices of each model's records.
-        rows: What a rectangle is filled up to; a batch that is larger goes on in the next one. None: all batches are
+        rows: What a rectangle is filled up to; a larger batch continues in the next one. None: all batches are
             of the same size, and nothing is filled up.
 
     Yields:

@@ -152,21 +152,21 @@ def _train(
     rows = padded_rows(suite) if suite.private and runtime.stack_of(suite) > 1 else None
 
     def mean(step: Sequence[Indices]) -> list[torch.Tensor]:
-        (chosen, _), *_ = blocks(step, rows=None)
-        return gradients.mean(*records.take(chosen.to(device)))
+        (selected, _), *_ = blocks(step, rows=None)
+        return gradients.mean(*records.take(selected.to(device)))
 
     def noisy_mean(step: Sequence[Indices], noise: GaussianNoise) -> list[torch.Tensor]:
         totals: list[torch.Tensor] = []
-        for chosen, present in blocks(step, rows):
+        for selected, present in blocks(step, rows):
             kept = None if present is None else present.to(device)
-            sums, _ = gradients.clipped_sum(*records.take(chosen.to(device)), clipping_norm, kept)
+            sums, _ = gradients.clipped_sum(*records.take(selected.to(device)), clipping_norm, kept)
             totals = [total + more for total, more in zip(totals, sums, strict=True)] if totals else sums
         for total, drawn in zip(totals, noise.draw(), strict=True):
             total.add_(drawn, alpha=noise_multiplier * clipping_norm).div_(suite.expected_batch_size)
         return totals
 
     sampled = [batches(suite, each.split, numpy_generator(each.keys.sampling)) for each in assignments]
-    told = time.monotonic()
+    reported_at = time.monotonic()
     for number, step in enumerate(zip(*sampled, strict=True), start=1):
         found = mean(step) if noise is None else noisy_mean(step, noise)
         for parameter, gradient in zip(gradients.parameters, found, strict=True):
@@ -176,8 +176,8 @@ def _train(
         optimiser.step()
         if number % suite.steps_per_epoch == 0:
             schedule.step()
-        if time.monotonic() > told + REPORT_SECONDS or number == suite.steps:
-            told = time.monotonic()
+        if time.monotonic() > reported_at + REPORT_SECONDS or number == suite.steps:
+            reported_at = time.monotonic()
             report(number)
     return gradients.networks()
 
@@ -248,7 +248,7 @@ def exact_arithmetic(device: str) -> Iterator[None]:
 
     One CPU thread: sums come out the same in a worker and in the main process, and two processes with one thread beat
     one with two. On CUDA no TF32 (convolutions would use it), and algorithms whose result is the same in every run;
-    torch warns where there is none.
+    torch warns where no such algorithm exists.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

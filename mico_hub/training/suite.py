@@ -162,7 +162,7 @@ def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) 
 
 
 def _mixed(begun: Manifest, now: Manifest) -> list[str]:
-    """What of a suite that was begun would be different in the models that it lacks, a line each with how to go on."""
+    """What of a suite that was begun would be different in the models that it lacks, a line each with how to resume."""
     of_code = f"mico-hub {begun.versions.get('mico-hub')}" + (f", commit {begun.commit}" if begun.commit else "")
     wrong = []
     for name, before, here in _differing(begun):
@@ -176,7 +176,7 @@ def _mixed(begun: Manifest, now: Manifest) -> list[str]:
     if begun.randomness != now.randomness:
         wrong.append(
             f"begun with noise and dropout drawn on {begun.randomness}, now on {now.randomness}: the same keys give "
-            f"others there; go on with --device {begun.randomness}"
+            f"others there; resume with --device {begun.randomness}"
         )
     return wrong
 
@@ -189,7 +189,7 @@ def _differing(begun: Manifest) -> list[tuple[str, str, str]]:
 
 
 def discard_other_versions(root: Path) -> None:
-    """Removes a suite folder that was begun, and not finished, by something else than what would go on here."""
+    """Removes an unfinished suite folder that was begun with other versions than those here."""
     folder = SuiteFolder(root)
     if folder.exists() and not folder.complete() and _differing(folder.manifest()):
         shutil.rmtree(root)

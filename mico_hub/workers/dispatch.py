@@ -54,7 +54,7 @@ class Pool(Protocol):
 class _Try:
     job: Job[Any]
     losses: int  # of workers, before this one
-    seen: int = 0  # steps that were told of
+    seen: int = 0  # steps reported so far
 
 
 def dispatch(pool: Pool, jobs: Iterator[Job[Result]], progress: Report) -> Results[Result]:

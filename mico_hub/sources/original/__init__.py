@@ -60,5 +60,5 @@ def parse(text: str | Path) -> Original | None:
 
 
 def published_by_the_competition(suite: str) -> Original | None:
-    """The competition's own repository on the Hub that has the suite; None: it is none of the competition's."""
+    """The competition's own repository on the Hub that has the suite; None: the suite is not the competition's."""
     return Hub(RELEASES[SUITES[suite].track].repository) if suite in SUITE_NAMES else None

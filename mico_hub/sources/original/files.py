@@ -66,7 +66,7 @@ class Readable(Protocol):
 
 
 def bounded(content: bytes, where: str) -> bytes:
-    """A small file's content, refused if it is none; read `SMALL_BYTES + 1` at most to find out."""
+    """A small file's content; a larger one is refused, so read `SMALL_BYTES + 1` at most."""
     if len(content) > SMALL_BYTES:
         raise OriginalError(f"{where}: expected at most {SMALL_BYTES:,} bytes, got more")
     return content

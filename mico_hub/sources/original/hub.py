@@ -151,7 +151,7 @@ class Hub(Original):
     def each(
         self, locations: Sequence[Location], use: Callable[[Location, Path], T]
     ) -> Iterator[tuple[Location, T | Exception]]:
-        """Downloads, goes on with what was interrupted, and removes each file when it has been used."""
+        """Downloads, resumes what was interrupted, and removes each file when it has been used."""
         folder = self._folder / self.commit
 
         def bring(location: Location) -> T:

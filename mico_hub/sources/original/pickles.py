@@ -92,7 +92,7 @@ def read_state(path: Path) -> State:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # torch's text goes on to tell how to load it all the same, which is bad advice.
+        # torch's text then advises to load it without weights_only, which is bad advice.
         reason = re.sub(r"\s+", " ", str(error)).partition("WeightsUnpickler error: ")[2][:300] or "it is damaged"
         raise CheckpointError(f"expected a pickle of tensors alone: {reason}") from error
     except MemoryError:
@@ -177,7 +177,7 @@ def read_configuration(content: bytes, name: str) -> dict[str, Any]:
     """The configuration of a network from transformers' `config.json`.
 
     Raises:
-        CheckpointError: It is none, or that of another kind of network; all problems are listed.
+        CheckpointError: Not a checkpoint, or one of another network; all problems are listed.
     """
     table = models.MODELS[name].configuration
     try:

@@ -129,6 +129,6 @@ _LAYOUT = re.compile(
 
 
 def locate(path: str) -> Location | None:
-    """What a path names, below the folder of a track or not; None where it is none of the competition's files."""
+    """What a path names, below the folder of a track or not; None for other files than the competition's."""
     match = _LAYOUT.fullmatch(path)
     return Location(match["suite"], match["split"], int(match["id"]), match["file"]) if match else None

@@ -42,7 +42,7 @@ def find_models(entries: Iterable[Entry], suite: Suite, where: str) -> list[Mode
     """The models in a listing, by id.
 
     Raises:
-        OriginalError: There is none, or one is not whole or not where it belongs; the message lists all problems.
+        OriginalError: No model, or an incomplete or misplaced one; the message lists all problems.
     """
     files: dict[tuple[str, int], dict[str, Entry]] = {}
     for entry in entries:
@@ -137,7 +137,7 @@ def parse_seed(content: bytes, where: str) -> int:
     """The number in a seed file.
 
     Raises:
-        ValueError: There is none.
+        ValueError: The content is not one integer.
     """
     if not re.fullmatch(rb"-?\d{1,30}\s*", content):
         raise ValueError(f"{where}: expected one integer, got {content[:40]!r}")

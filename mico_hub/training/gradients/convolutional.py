@@ -10,7 +10,7 @@ from mico_hub.data.base import Inputs
 from mico_hub.training.gradients.base import Clipped, OneModel, Weigh, chain_of, features
 
 _BETWEEN = (nn.Tanh, nn.MaxPool2d, nn.AvgPool2d, nn.Flatten)
-"""Parts without parameters of which each record's output depends on that record alone; normalisation is none."""
+"""Parts without parameters that treat each record by itself: no normalisation over a batch."""
 
 
 class ConvolutionalChain(OneModel):
