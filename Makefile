@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/python upload_scripts/demo.py $(if $(RESUME),--resume)
 
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/attacks.py $(if $(ATTACK),--attack $(ATTACK))

@@ -27,6 +27,7 @@ DATA = os.environ.get(DATA_VARIABLE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: "long" not in item.keywords)
     if not DATA:
         skip = pytest.mark.skip(reason=f"{DATA_VARIABLE} is not set")
         for item in items:

@@ -36,6 +36,7 @@ from mico_hub.attacks import (
 from mico_hub.attacks.base import Evidence, Population, TooFewShadowsError, Values
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.repository import public_rows
+from mico_hub.release.rows import Row
 from mico_hub.scoring import mico_score
 
 
@@ -363,6 +364,32 @@ def test_a_model_is_never_its_own_shadow(trained: Path, published: Path) -> None
     alone = mico_hub.attack("lira", rows[:1], rows[1:], str(published))[0]
     together = mico_hub.attack("lira", rows, None, str(published))[0]
     assert (rankdata(alone) == rankdata(together)).all()
+
+
+@pytest.mark.parametrize("name", ["lira", "rmia", "lira_shrunken"])
+def test_nor_is_it_among_shadows_that_are_passed(name: str, trained: Path, published: Path) -> None:
+    """The same rows again, in another order, each twice, by name, from a copy elsewhere, or under another number."""
+    folder = published
+    rows = public_rows(SuiteFolder(trained / "digits_inf"))["train"]
+    expected = attack_scores(name, rows, None, str(folder))
+    renumbered = [Row({**row, "model_id": row["model_id"] + 90}) for row in rows]
+    for shadows in (rows, rows[::-1], [*rows, *rows], mico_hub.open_suite("digits_inf", folder).train, renumbered):
+        got = attack_scores(name, rows, shadows, str(folder))
+        assert all(np.allclose(a, b) for a, b in zip(got, expected, strict=True))
+    (first, again) = attack_scores(name, [rows[0], rows[0]], rows, str(folder))
+    assert np.allclose(first, expected[0])
+    assert np.allclose(again, expected[0])
+    elsewhere = [Row({**row, "sha256": "0" * 64}) for row in rows]
+    with pytest.raises(
+        ValueError, match="digits_inf/train/model_0: expected one checkpoint, got rows with sha256 0000"
+    ):
+        attack_scores(name, rows, elsewhere, str(folder))
+
+
+def test_a_model_alone_has_no_shadow(trained: Path, published: Path) -> None:
+    row = public_rows(SuiteFolder(trained / "digits_inf"))["train"][:1]
+    with pytest.raises(TooFewShadowsError):
+        mico_hub.attack("lira", row, row, str(published))
 
 
 def test_hidden_models_cannot_be_shadows(trained: Path, published: Path) -> None:

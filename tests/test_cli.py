@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import mico_hub
+from builders.build import build
 from mico_hub import cli, submissions
 from mico_hub.attacks import ATTACKS, LADDER
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.suites import SUITES
+from mico_hub.training.suite import train_suite
 
 
 @pytest.fixture
@@ -72,7 +74,9 @@ def test_attack_writes_what_score_reads(
     assert "TPR at FPR < 0.1 " in scored
     assert (work / "s.json").exists()
     if split == "train":
-        assert scored in attacked
+        where, _, scores = scored.partition("\n\n")
+        assert where in attacked
+        assert scores in attacked
 
 
 @pytest.mark.usefixtures("work")
@@ -252,11 +256,54 @@ def test_an_attack_of_ones_own_is_run_by_the_same_command(work: Path, capsys: py
     code, scored, _ = run(capsys, "score", "mine", "--suite", "digits_inf")
     assert code == 0
     assert scored.splitlines()[0] in out
+    assert scored.splitlines()[2] in out
     rows = mico_hub.load_suite("digits_inf")["train"]
     ids = [row["model_id"] for row in rows]
     stored = submissions.read(work / "mine", SUITES["digits_inf"], "train", models=ids)
     for model_id, predictions in zip(ids, mico_hub.attack("mine.py", rows), strict=True):
         assert np.array_equal(stored[model_id], predictions)
+
+
+@pytest.mark.parametrize("many", [["--attack", "lira,loss", "--attack", "mine.py"], ["--attack", "mine.py,all,loss"]])
+def test_several_attacks_are_one_ranking(work: Path, capsys: pytest.CaptureFixture[str], many: list[str]) -> None:
+    (work / "mine.py").write_text(OWN)
+    code, out, err = run(capsys, "attack", "digits_inf", *many, "--out", "predictions")
+    assert code == 0, err
+    names = {"lira", "loss", "mine"} if len(many) == 4 else {"mine", *(attack.name for attack in LADDER)}
+    assert f"digits_inf train: {len(names)} attacks\n" in out
+    assert {path.name for path in (work / "predictions").iterdir()} == names
+
+
+def test_the_names_of_several_attacks_are_checked_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (work / "lira.py").write_text(OWN)
+    code, _, err = run(capsys, "attack", "digits_inf", "--attack", "lira,los,lira.py", "--attack", "x")
+    assert code == 2
+    assert "unknown attack 'los'. Did you mean 'loss'?" in err
+    assert "lira.py: expected a name of its own, got lira, which another attack has" in err
+    assert "unknown attack 'x'." in err
+    (work / "a,b.py").write_text(OWN)
+    assert run(capsys, "attack", "digits_inf", "--attack", "a,b.py")[0] == 0
+
+
+def test_predictions_for_another_training_are_refused(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Although it is of the same suite, and both folders are called `mico`."""
+    suite = SUITES["digits_inf"].with_models(4, 2, 2)
+    train_suite(suite, work / "suites" / "digits_inf")
+    build([work / "suites" / "digits_inf"], work / "elsewhere" / "mico")
+    assert run(capsys, "attack", "digits_inf", "--attack", "loss", "--out", "p")[0] == 0
+    code, out, _ = run(capsys, "score", "p", "--suite", "digits_inf")
+    assert code == 0
+    assert out.startswith(f"digits_inf from {work / 'mico'}, fingerprint ")
+    code, out, err = run(capsys, "score", "p", "--suite", "digits_inf", "--source", str(work / "elsewhere" / "mico"))
+    assert (code, out) == (2, "")
+    assert "made on other models than those here: the predictions carry the fingerprint " in err
+    (work / "p" / "digits" / "digits_inf" / "train" / "submission.json").unlink()  # as the competition's have none
+    code, out, _ = run(capsys, "score", "p", "--suite", "digits_inf", "--source", str(work / "elsewhere" / "mico"))
+    assert code == 0
+    assert out.startswith(f"digits_inf from {work / 'elsewhere' / 'mico'}, fingerprint ")
+    assert "\np: no fingerprint, so on which models they were made is not known\n" in out
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ def command(cwd: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return fresh.run(*COMMAND, *arguments, cwd=cwd)
 
 
+@pytest.mark.long
 def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     done = script("demo.py", tmp_path, "--models", "6/3/3")

@@ -115,7 +115,7 @@ def test_models_may_differ_in_points() -> None:
         (
             {"membership": [[0, 1], [0, 1], [0, 2]], "predictions": [[0.1, np.nan], [0.1], [0.1, 0.2]]},
             "position 0: predictions: expected finite numbers; model at position 1: .*one length, got shapes .*; model "
-            "at position 2: membership: expected only 0 and 1",
+            "at position 2: membership: expected only 0 and 1, got",
         ),
         ({"membership": [[0, 1]] * 3, "predictions": [[0.1, 0.2]] * 2}, "as many models .*, got 3 and 2"),
         ({"membership": [[0, 0], [0, 0]], "predictions": [[0.1, 0.2]] * 2}, "members and non-members"),

@@ -193,7 +193,9 @@ def test_a_whole_suite_equals_scikit_learn(decimals: int) -> None:
         ([0, 2], [0.5, 0.1], "only 0 and 1"),
         ([-1, 1], [0.5, 0.1], "only 0 and 1"),
         ([0.5, 1], [0.5, 0.1], "only 0 and 1"),
-        ([None, 1], [0.5, 0.1], "only 0 and 1"),
+        ([None, 1], [0.5, 0.1], "only 0 and 1, got 1 of 2 others: position 0 is None$"),
+        (["1", "0"], [0.5, 0.1], "got 2 of 2 others: position 0 is '1', position 1 is '0'$"),
+        ([0.9, 0.1], [1, 0], r"membership: .* position 0 is 0.9, .*; the predictions are all 0 and 1: were membership"),
         (None, [0.5, 0.1], "flat lists"),
         ([[0, 1]], [[0.5, 0.1]], "pool the models"),
         (1, 0.5, "flat lists"),
@@ -301,6 +303,9 @@ def test_the_module_scores_flat_and_nested_lists_and_arrays_alike(metric: Any) -
     assert metric.compute(**FLAT) == expected
     assert metric.compute(**{name: np.array(lists) for name, lists in NESTED.items()}) == expected
     assert metric.compute(**{name: np.array(lists) for name, lists in FLAT.items()}) == expected
+    for kind in (bool, float, np.uint8):
+        labels = [[kind(label) for label in model] for model in NESTED["references"]]
+        assert metric.compute(predictions=NESTED["predictions"], references=labels) == expected
 
 
 def test_the_module_scores_batches_and_single_models(metric: Any) -> None:
@@ -336,7 +341,11 @@ def test_the_module_gives_the_golden_scores(metric: Any, name: str) -> None:
         ({"predictions": [[0.9, 0.8, 0.3, 0.1], [0.7, 0.6, 0.5]]}, "^model at position 1: expected 4 .* got 3$"),
         ({"predictions": [[0.9, 0.8, 0.3, 0.1]]}, "Mismatch in the number of predictions"),
         ({"references": [[1, 1, 0, 0], None]}, "^model at position 1: no references, its membership is hidden$"),
-        ({"references": [[1, 1, 0, 2], [1, 0, 1, 0]]}, "expected only 0 and 1"),
+        ({"references": [[1, 1, 0, 2], [1, 0, 1, 0]]}, "^model at position 0: references: .* got 1 of 4"),
+        ({"references": [[1, 1, 0, 0.4], [1, 0, 1, 0]]}, r"position 3 is 0\.4$"),
+        ({"predictions": NESTED["references"], "references": NESTED["predictions"]},
+         "model at position 1: references: .* all 0 and 1: were references and predictions swapped"),
+        ({"predictions": [1, 0], "references": [0.9, 0.2]}, "^references: .* got 2 of 2 others: .* swapped"),
         ({"references": [[1, 1, 1, 1], [1, 1, 1, 1]]}, "expected members and non-members, got 8 and 0"),
         ({"predictions": [0.9, 1.2], "references": [1, 0]}, r"^1 of 2 .* outside \[0, 1\]: position 1 is 1\.2$"),
     ],

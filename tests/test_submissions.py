@@ -69,6 +69,41 @@ def test_parquet_gives_back_the_very_same_bits_for_every_suite_and_split_in_it(t
     assert pq.read_schema(tmp_path / "new" / "all.parquet").names == submissions.COLUMNS.names
 
 
+def test_both_forms_say_which_models_were_attacked_and_others_are_refused(tmp_path: Path) -> None:
+    folder, file, bare = tmp_path / "folder", tmp_path / "all.parquet", tmp_path / "bare"
+    submissions.write(folder, SUITE, "dev", predictions_for(), fingerprint="a" * 64)
+    submissions.write_parquet(file, {(SUITE, "dev"): predictions_for()}, fingerprints={SUITE.name: "a" * 64})
+    submissions.write(bare, SUITE, "dev", predictions_for())
+    for path in (folder, file):
+        assert submissions.fingerprint_of(path, SUITE, "dev") == "a" * 64
+        assert same(submissions.read(path, SUITE, "dev", fingerprint="a" * 64), predictions_for())
+        with pytest.raises(SubmissionError, match="the fingerprint aaaaaaaaaaaa, cifar10_hi has bbbbbbbbbbbb"):
+            submissions.read(path, SUITE, "dev", fingerprint="b" * 64)
+    assert submissions.fingerprint_of(bare, SUITE, "dev") is None
+    assert same(submissions.read(bare, SUITE, "dev", fingerprint="b" * 64), predictions_for())
+    submissions.write(folder, SUITE, "dev", predictions_for(seed=1))  # of which nothing is known
+    assert submissions.fingerprint_of(folder, SUITE, "dev") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", "submission.json: expected JSON"),
+        (
+            '{"format": 1, "fingerprints": {"cifar10_hi": 7}}',
+            "by the names of suites, got {",
+        ),
+        ('{"format": 1, "fingerprints": "a"}', "by the names of suites, got 'a'"),
+        ('{"format": 2, "fingerprints": {}}', "it is of format 2"),
+        (" " * 20_000, "submission.json is larger than the 10000 bytes"),
+    ],
+)
+def test_what_a_submission_says_of_itself_is_checked(root: Path, text: str, problem: str) -> None:
+    (csv(root, 2).parents[1] / "submission.json").write_text(text)
+    with pytest.raises(SubmissionError, match=re.escape(problem)):
+        submissions.read(root, SUITE, "dev", fingerprint="b" * 64)
+
+
 def test_writing_again_replaces_and_leaves_no_partial_file(root: Path) -> None:
     submissions.write(root, SUITE, "dev", predictions_for(seed=1))
     assert same(submissions.read(root, SUITE, "dev"), predictions_for(seed=1))

@@ -146,6 +146,7 @@ def test_each_model_is_announced_and_the_share_grows(tmp_path: Path) -> None:
     assert shares[-1] == 1.0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: str) -> None:
     """Killed a moment after a file appears that marks a model as done, three times, each time some models later."""

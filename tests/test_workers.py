@@ -259,9 +259,10 @@ def cluster() -> Iterator[Any]:
     cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
+@pytest.mark.long
 def test_a_cluster_that_loses_a_node_gives_the_same_suite(cluster: Any, tmp_path: Path) -> None:
     """The second node joins after this process did, which is therefore on the first."""
-    suite = replace(SUITE, epochs=1_000).with_models(2, 1, 1)
+    suite = replace(SUITE, epochs=800).with_models(2, 1, 1)
     shares: list[float] = []
     lost: list[float] = []
 

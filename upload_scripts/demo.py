@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import evaluate
 from datasets import disable_progress_bars
 
 import mico_hub
@@ -35,17 +34,15 @@ SHOWN = ("loss", "lira")
 
 def attack_suite(name: str) -> list[Result]:
     """Attacks dev and final of a suite, loaded by name, and scores against its private truth."""
-    suite, metric = mico_hub.open_suite(name), evaluate.load("mico_score")
+    suite = mico_hub.open_suite(name)
     results = []
     for split, attack in itertools.product(("dev", "final"), SHOWN):
         truth, started = suite.truth(split, SUITES), time.perf_counter()
         predictions = mico_hub.attack(attack, suite.split(split), suite.train)
         seconds = time.perf_counter() - started
         by_model = dict(zip(suite.split(split)["model_id"], predictions, strict=True))
-        result = Result.of(suite, split, by_model, attack, title=ATTACKS[attack].title, truth=truth, seconds=seconds)
-        scores = metric.compute(predictions=result.predictions, references=result.membership)
-        assert scores.items() <= result.scores.items(), "the metric and the report differ"
-        results.append(result)
+        title = ATTACKS[attack].title
+        results.append(Result.of(suite, split, by_model, attack, title=title, truth=truth, seconds=seconds))
     return results
 
 

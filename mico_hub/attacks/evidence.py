@@ -19,7 +19,7 @@ from mico_hub.data import BaseDataset
 from mico_hub.handle import Handle
 from mico_hub.loading import handle_of, open_suite
 from mico_hub.release.disclosure import REVEALED_SPLIT
-from mico_hub.release.rows import Row, as_rows
+from mico_hub.release.rows import Row, as_rows, name_of
 from mico_hub.signals.layout import public_population, seen
 from mico_hub.splits import Indices
 
@@ -34,10 +34,10 @@ class Prepared:
     rows: Sequence[Row]  # of the targets
     columns: Sequence[Indices]  # for each target where its challenge records are, (2m,), among R records
     population: Indices  # where those of the population are, (Z,)
-    targets: Mapping[str, FloatArray]  # signal -> (T, R)
-    shadows: Mapping[str, FloatArray]  # signal -> (S, R)
+    signals: Mapping[str, FloatArray]  # signal -> (M, R), of each model once
+    targets: Indices  # (T,) which of the M models each is
+    shadows: Indices  # (S,) likewise
     member: Mask  # (S, R)
-    leave_out: bool  # whether the targets are the shadow models, each attacked with the others
     own_shadows: Sequence[OwnShadows] = ()  # for each target, where an attack asks for them
     data: BaseDataset | None = None  # where an attack asks for records
 
@@ -53,7 +53,7 @@ class Prepared:
         row, at = self.rows[target], self.columns[target]
         if attack.trains:
             own = self.own_shadows[target].signals
-            values = {name: Values(self.targets[name][target, at], own[name]) for name in attack.signals}
+            values = {name: Values(self._of_target(name, target, at), own[name]) for name in attack.signals}
         else:
             values = self._compared(target, attack, at)
         population = None
@@ -70,18 +70,18 @@ class Prepared:
         )
 
     def _used(self, target: int, attack: Attack) -> Mask:
-        """(S,) which shadow models an attack compares a target with."""
-        used = np.full(len(self.member), attack.uses_shadows)
-        if self.leave_out and attack.uses_shadows:
-            used[target] = False
+        """(S,) which shadow models an attack compares a target with: never the target itself, whose truth they tell."""
+        used: Mask = (self.shadows != self.targets[target]) & attack.uses_shadows
         return used
 
     def _compared(self, target: int, attack: Attack, at: Indices) -> dict[str, Values]:
         """Signals of a target and of its shadow models on records."""
-        used = self._used(target, attack)
-        return {
-            name: Values(self.targets[name][target, at], self.shadows[name][:, at][used]) for name in attack.signals
-        }
+        used = np.ix_(self.shadows[self._used(target, attack)], at)
+        return {name: Values(self._of_target(name, target, at), self.signals[name][used]) for name in attack.signals}
+
+    def _of_target(self, signal: str, target: int, at: Indices) -> FloatArray:
+        values: FloatArray = self.signals[signal][self.targets[target], at]
+        return values
 
     def _member(self, target: int, attack: Attack) -> Mask:
         """(S, 2m) which of a target's shadow models were trained on each of its challenge records."""
@@ -143,14 +143,14 @@ def gather(
     shadows: Sequence[Row] | None,
     data: BaseDataset | None = None,
 ) -> Prepared:
-    """As `prepare`, of a suite's rows; shadows None: the targets, each attacked with the others.
+    """As `prepare`, of a suite's rows; shadows None: the targets, of which each is attacked with the others.
 
     Raises:
         ValueError: As `attack`.
     """
     needs = {need for attack in attacks for need in attack.needs}
-    others = _shadow_rows(rows if shadows is None else shadows) if "shadows" in needs else ()
-    leave_out = shadows is None and bool(others)
+    others = _shadow_rows(rows if shadows is None else shadows) if "shadows" in needs else []
+    models, which = _distinct([*rows, *others])
     published = {name: suite.find_signals(rows[0], name) for attack in attacks for name in attack.signals}
     population = _indices([])
     if "population" in needs:
@@ -159,24 +159,21 @@ def gather(
     records = np.unique(np.concatenate([population, *(_indices(row["challenge"]) for row in rows)]))
 
     def signals_of(models: Sequence[Row]) -> dict[str, FloatArray]:
-        if not models:
-            return {name: np.empty((0, len(records))) for name in published}
         found = {name: _published(signal, models, records) for name, signal in published.items()}
         if missing := [name for name, values in found.items() if values is None]:
             computed = signals.compute(models, records, data or suite.data(), suite.checkpoints, missing)
             found |= {name: values.astype(np.float64) for name, values in computed.items()}
         return {name: values for name, values in found.items() if values is not None}
 
-    of_targets = signals_of(rows)
     return Prepared(
         suite=suite,
         rows=rows,
         columns=[np.searchsorted(records, _indices(row["challenge"])) for row in rows],
         population=np.searchsorted(records, population),
-        targets=of_targets,
-        shadows=of_targets if leave_out else signals_of(others),
+        signals=signals_of(models),
+        targets=which[: len(rows)],
+        shadows=which[len(rows) :],
         member=np.array([seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
-        leave_out=leave_out,
         own_shadows=train_shadows(rows, suite.manifest, data or suite.data()) if "own_shadows" in needs else (),
         data=(data or suite.data()) if needs & {"records", "logits"} else None,
     )
@@ -197,14 +194,43 @@ def _rows(given: Any, source: str | None) -> list[Row]:
     return as_rows(given)
 
 
-def _shadow_rows(rows: Sequence[Row]) -> Sequence[Row]:
+def _shadow_rows(rows: Sequence[Row]) -> list[Row]:
+    """Each model once.
+
+    Raises:
+        ValueError: The training records of some are hidden.
+    """
     hidden = [f"{row['split']}/model_{row['model_id']}" for row in rows if row["membership"] is None]
     if hidden:
         raise ValueError(
             f"expected shadow models whose training records are known, got {len(hidden)} whose are hidden "
             f"({', '.join(hidden[:3])}, ...); pass the suite's train split as shadows"
         )
-    return rows
+    return _distinct(rows)[0]
+
+
+def _distinct(rows: Sequence[Row]) -> tuple[list[Row], Indices]:
+    """Each model once, and which of them each row is: by its number in the suite, and by its checkpoint.
+
+    Raises:
+        ValueError: A number stands for two checkpoints.
+    """
+    models: list[Row] = []
+    known: dict[object, int] = {}
+    which = []
+    for row in rows:
+        names = [name for name in ((row["suite"], row["model_id"]), row["sha256"]) if name is not None]
+        which.append(next((known[name] for name in names if name in known), len(models)))
+        if which[-1] == len(models):
+            models.append(row)
+        known |= dict.fromkeys(names, which[-1])
+        checkpoints = {models[which[-1]]["sha256"], row["sha256"]} - {None}
+        if len(checkpoints) > 1:
+            raise ValueError(
+                f"{name_of(row)}: expected one checkpoint, got rows with sha256 "
+                f"{' and '.join(sorted(map(str, checkpoints)))}: pass rows of one training, from one place"
+            )
+    return models, _indices(which)
 
 
 def _published(found: signals.Signals | None, models: Sequence[Row], records: Indices) -> FloatArray | None:

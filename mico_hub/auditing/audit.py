@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mico_hub import tables
-from mico_hub.attacks import ATTACKS, attack_scores
+from mico_hub.attacks import Attack, attack_scores, find
 from mico_hub.auditing.ceiling import suite_ceiling
 from mico_hub.auditing.empirical import (
     Outcomes,
@@ -43,7 +43,7 @@ class Audit:
 
 
 def audit(
-    name: str,
+    name: str | Attack,
     train: Sequence[Row],
     targets: Sequence[Row],
     membership: Sequence[ArrayLike],
@@ -56,7 +56,7 @@ def audit(
     used on the targets, attacked with all train models as shadows.
 
     Args:
-        name: A key of `ATTACKS`.
+        name: A key of `ATTACKS`, or an attack.
         train: Rows of the train models.
         targets: Rows of dev or final models.
         membership: Of each target, aligned with its challenge.
@@ -72,7 +72,7 @@ def audit(
     certified, outcomes = certified_epsilon(membership, scores, rule, delta=delta, rng=np.random.default_rng(SEED))
     everything = Outcomes.of(rule, np.concatenate([*map(np.asarray, membership)]), np.concatenate(scores))
     return Audit(
-        attack=ATTACKS[name].title,
+        attack=find(name).title,
         models=len(targets),
         delta=delta,
         rule=rule,

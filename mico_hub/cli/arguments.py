@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from mico_hub.cli.frame import Commands, add_command, add_data, add_source, add_split, add_suites
 from mico_hub.suites import SPLITS
@@ -33,11 +34,18 @@ def add_commands(commands: Commands) -> None:
         "attack digits_hi --attack lira --out predictions",
     )
     made.add_argument("suite", metavar="SUITE")
-    _add_attack(made, "NAME|FILE.py|all", "; a file with a function score(evidence); or all that train no models")
+    made.add_argument(
+        "--attack",
+        action=Extend,
+        default=["lira"],
+        metavar="NAME|FILE.py|all",
+        help="one that `mico-hub attacks` lists, a file with a function score(evidence), or all that train no models; "
+        "several with commas, or by several such options (default: lira)",
+    )
     made.add_argument(
         "--out",
         type=Path,
-        help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; with all, below <out>/<attack>",
+        help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; of several, below <out>/<attack>",
     )
     made.add_argument("--html", type=Path, help="writes a report there too, where the truth is public")
     add_split(made)
@@ -81,7 +89,13 @@ def add_commands(commands: Commands) -> None:
         "audit digits_hi --split final --truth suites",
     )
     made.add_argument("suite", metavar="SUITE")
-    _add_attack(made, "NAME")
+    made.add_argument(
+        "--attack",
+        action=Extend,
+        default=["lira"],
+        metavar="NAME",
+        help="one that `mico-hub attacks` lists; only one, for the best of several is not certified (default: lira)",
+    )
     made.add_argument("--truth", type=Path, required=True, help="the suite's private folder, or the folder of suites")
     add_split(made, SPLITS[1:], SPLITS[-1])
     add_source(made)
@@ -117,13 +131,13 @@ def add_commands(commands: Commands) -> None:
     _add_workers(made)
 
 
-def _add_attack(parser: argparse.ArgumentParser, metavar: str, more: str = "") -> None:
-    parser.add_argument(
-        "--attack",
-        default="lira",
-        metavar=metavar,
-        help=f"one that `mico-hub attacks` lists{more} (default: %(default)s)",
-    )
+class Extend(argparse.Action):
+    """Each time the option is given adds to the list; the first time replaces the default."""
+
+    def __call__(self, parser: object, options: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        """Adds."""
+        earlier = getattr(options, self.dest)
+        setattr(options, self.dest, [values] if earlier is self.default else [*earlier, values])
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

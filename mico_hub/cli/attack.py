@@ -2,8 +2,10 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
 
 from tqdm import tqdm
 
@@ -25,17 +27,17 @@ from mico_hub.sources import SourceError
 
 
 @contextmanager
-def attacking(options: argparse.Namespace) -> Iterator[None]:
+def attacking(options: argparse.Namespace, attack: str) -> Iterator[None]:
     """Says of which suite and attack there are too few shadow models."""
     try:
         yield
     except TooFewShadowsError as error:
-        raise SourceError(f"{options.suite} {options.split}: {options.attack}: {error}") from error
+        raise SourceError(f"{options.suite} {options.split}: {attack}: {error}") from error
 
 
 def attack(options: argparse.Namespace) -> None:
-    """Runs one attack, or all."""
-    attacks = _attacks(options.attack)
+    """Runs attacks."""
+    attacks = attacks_of(options.attack)
     suite = open_suite(options.suite, options.source)
     targets = as_rows(suite.split(options.split))
     known = all(row["membership"] is not None for row in targets)
@@ -44,18 +46,20 @@ def attack(options: argparse.Namespace) -> None:
     if not known and options.out is None:
         raise SourceError(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions")
     results, few = [], dict[str, list[str]]()
-    with attacking(options):
-        prepared = prepare(attacks, targets, None if options.split == "train" else suite.train, options.source)
-        for each in tqdm(attacks, desc="attacks", disable=len(attacks) == 1, leave=False):
+    sys.stdout.write(scorecard.provenance(suite) + "\n")
+    prepared = prepare(attacks, targets, None if options.split == "train" else suite.train, options.source)
+    for each in tqdm(attacks, desc="attacks", disable=len(attacks) == 1, leave=False):
+        with attacking(options, each.name):
             predictions = to_predictions(prepared.scores(each))
-            few.setdefault(prepared.too_few(each), []).append(each.name)
-            by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
-            if options.out is not None:
-                out = options.out if len(attacks) == 1 else options.out / each.name
-                written = submissions.write(out, suite.manifest.suite, options.split, by_model, models=list(by_model))
-                sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
-            if known:
-                results.append(Result.of(suite, options.split, by_model, each.name, title=each.title))
+        few.setdefault(prepared.too_few(each), []).append(each.name)
+        by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
+        if options.out is not None:
+            out = options.out if len(attacks) == 1 else options.out / each.name
+            recipe, ids = suite.manifest.suite, list(by_model)
+            written = submissions.write(out, recipe, options.split, by_model, models=ids, fingerprint=suite.fingerprint)
+            sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
+        if known:
+            results.append(Result.of(suite, options.split, by_model, each.name, title=each.title))
     if len(results) == 1:
         sys.stdout.write(scorecard.card(results[0]) + "\n")
     elif results:
@@ -69,9 +73,27 @@ def attack(options: argparse.Namespace) -> None:
         page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
 
 
-def _attacks(name: str) -> list[Attack]:
-    """The attacks that a user names."""
-    try:
-        return list(LADDER) if name == "all" else [find(name)]
-    except AttackError as error:
-        raise AttackError(f"{error}, or all") from error
+def attacks_of(given: Sequence[str]) -> list[Attack]:
+    """The attacks that a user names, each once, in that order.
+
+    Args:
+        given: Names and files, or lists of them with commas; `all` stands for those that train no models.
+
+    Raises:
+        AttackError: A name is unknown, or two attacks have the same; all problems are listed.
+        OSError: There is no such file.
+    """
+    found: dict[str, Attack] = {}
+    problems = []
+    for name in chain.from_iterable([each] if Path(each).is_file() else each.split(",") for each in given):
+        try:
+            attacks = LADDER if name == "all" else [find(name.strip())]
+        except AttackError as error:
+            problems.append(f"{error}, or all")
+            continue
+        for each in attacks:
+            if found.setdefault(each.name, each) is not each and name.endswith(".py"):
+                problems.append(f"{name}: expected a name of its own, got {each.name}, which another attack has")
+    if problems:
+        raise AttackError("\n".join(problems))
+    return list(found.values())

@@ -22,19 +22,28 @@ def score(options: argparse.Namespace) -> None:
     names = [suite.name for suite in tracks()[options.suite]] if options.suite in tracks() else [options.suite]
     results: list[Result] = []
     problems: list[str] = []
+    sources: list[str] = []
     for name in names:
         suite = open_suite(name, options.source)
         truth = suite.truth(options.split, options.truth)
+        recipe, models, bare = suite.manifest.suite, list(truth), []
         for path, attack in _names(options.predictions).items():
             try:
-                predictions = submissions.read(path, suite.manifest.suite, options.split, models=list(truth))
+                predictions = submissions.read(
+                    path, recipe, options.split, models=models, fingerprint=suite.fingerprint
+                )
+                bare += [] if submissions.fingerprint_of(path, recipe, options.split) else [str(path)]
             except SubmissionError as error:
                 problems.append(str(error))
                 continue
             title = ATTACKS[attack].title if attack in ATTACKS else ""
             results.append(Result.of(suite, options.split, predictions, attack, title=title, truth=truth))
+        sources.append(scorecard.provenance(suite) + "\n")
+        if bare:
+            sources.append(f"{', '.join(bare)}: no fingerprint, so on which models they were made is not known\n")
     if problems:
         raise SourceError("\n".join(problems))
+    sys.stdout.write("".join(sources) + "\n")
     for name in names:
         of_suite = [result for result in results if result.suite.name == name]
         for result in of_suite:

@@ -6,9 +6,15 @@ from typing import Any
 import numpy as np
 
 from mico_hub import tables
+from mico_hub.handle import Handle
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.reporting.results import Result
 from mico_hub.scoring import DRAWS, MAX_FPRS, RANKING, TITLES, Interval, compare_draws, rank
+
+
+def provenance(suite: Handle) -> str:
+    """Where a suite was read from, and which models these are."""
+    return f"{suite.name} from {suite.place}, fingerprint {suite.fingerprint:.12}"
 
 
 def card(result: Result) -> str:

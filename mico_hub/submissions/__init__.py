@@ -11,13 +11,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
-from mico_hub.submissions.check import Predictions, SubmissionError, Wanted, checked, reason, validate
-from mico_hub.submissions.folder import read_folder, write
+from mico_hub.submissions.check import (
+    Predictions,
+    SubmissionError,
+    Wanted,
+    checked,
+    fingerprint_in,
+    reason,
+    validate,
+)
+from mico_hub.submissions.folder import ABOUT, read_about, read_folder, write
 from mico_hub.submissions.parquet import COLUMNS, read_rows, write_parquet
 from mico_hub.suites import Suite
 
-__all__ = ["COLUMNS", "Predictions", "SubmissionError", "read", "validate", "write", "write_parquet"]
+__all__ = ["COLUMNS", "Predictions", "SubmissionError", "fingerprint_of", "read", "validate", "write", "write_parquet"]
 
 
 def read(
@@ -27,6 +36,7 @@ def read(
     *,
     points: int | None = None,
     models: Sequence[int] | None = None,
+    fingerprint: str | None = None,
 ) -> Predictions:
     """The predictions for one split, read from either form and checked by `validate`.
 
@@ -36,17 +46,56 @@ def read(
         split: `train`, `dev` or `final`.
         points: As `validate` takes it.
         models: As `validate` takes them.
+        fingerprint: Of the suite that they are scored on, `Handle.fingerprint`; None: it is not compared. Predictions
+            that carry none, as the competition's, are not compared either.
 
     Raises:
         SubmissionError: Names everything that is wrong: files that are missing, cannot be read, are too large or lie
-            outside `path`, and what `validate` names.
+            outside `path`, what `validate` names, and another fingerprint.
         ValueError: There is no such split.
     """
     wanted = Wanted.of(suite, split, points, models, path)
-    if path.is_file():
-        try:
-            rows = read_rows(path, suite, split, wanted.points)
-        except (OSError, ValueError, pa.ArrowException) as problem:
-            raise SubmissionError(wanted.where, [reason(problem, path.name)]) from problem
-        return checked([(f"model_{model_id}", values) for model_id, values in rows], wanted)
-    return checked(read_folder(path, suite, split, wanted), wanted)
+    found, carried = _found(path, suite, split, wanted)
+    if fingerprint is not None and carried not in (None, fingerprint):
+        raise SubmissionError(
+            wanted.where,
+            [
+                f"made on other models than those here: the predictions carry the fingerprint {carried:.12}, "
+                f"{suite.name} has {fingerprint:.12} here; name the place of those models with --source"
+            ],
+        )
+    return checked(found, wanted)
+
+
+def fingerprint_of(path: Path, suite: Suite, split: str) -> str | None:
+    """The fingerprint of the models that predictions were made on; None: they carry none.
+
+    Args:
+        path: As `read` takes it.
+        suite: Whose predictions they are.
+        split: `train`, `dev` or `final`.
+
+    Raises:
+        SubmissionError: As `read`.
+    """
+    return _found(path, suite, split, Wanted.of(suite, split, None, None, path))[1]
+
+
+Found = Sequence[tuple[str, ArrayLike | Exception]]
+
+
+def _found(path: Path, suite: Suite, split: str, wanted: Wanted) -> tuple[Found, str | None]:
+    """What is there for each model, and the fingerprint that the predictions carry."""
+    found: Found
+    try:
+        if path.is_file():
+            rows, about = read_rows(path, suite, split, wanted.points)
+            found, where = [(f"model_{model_id}", values) for model_id, values in rows], path.name
+        else:
+            found, about = read_folder(path, suite, split, wanted), read_about(path, suite, split, wanted.where)
+            where = ABOUT
+        return found, None if about is None else fingerprint_in(about, suite, where)
+    except SubmissionError:
+        raise
+    except (OSError, ValueError, pa.ArrowException) as problem:
+        raise SubmissionError(wanted.where, [reason(problem, path.name)]) from problem

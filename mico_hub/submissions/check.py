@@ -1,5 +1,6 @@
 """What predictions must be, checked without the answers; an error names everything that is wrong."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mico_hub.messages import InputError
+from mico_hub.release.format import FormatError, known_keys, parse, stamped
 from mico_hub.scoring import validate_predictions
 from mico_hub.suites import Suite
 
@@ -109,6 +111,24 @@ def checked(found: Sequence[tuple[str, ArrayLike | Exception]], wanted: Wanted) 
     if problems:
         raise SubmissionError(wanted.where, problems)
     return valid
+
+
+def about(fingerprints: Mapping[str, str]) -> bytes:
+    """What a submission says of itself: suite's name -> fingerprint of the suite that was attacked."""
+    return json.dumps(stamped({"fingerprints": dict(fingerprints)})).encode()
+
+
+def fingerprint_in(text: bytes, suite: Suite, where: str) -> str | None:
+    """The suite's fingerprint in what `about` wrote; None: it has none of this suite.
+
+    Raises:
+        FormatError: It is something else, or of a newer format.
+    """
+    fingerprints = known_keys(parse(text, where), ("fingerprints",), where).get("fingerprints")
+    if not isinstance(fingerprints, dict) or not isinstance(fingerprints.get(suite.name), str | None):
+        raise FormatError(f"{where}: expected fingerprints as texts by the names of suites, got {fingerprints!r:.80}")
+    found: str | None = fingerprints.get(suite.name)
+    return found
 
 
 def reason(problem: Exception, name: str) -> str:

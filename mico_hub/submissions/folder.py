@@ -1,6 +1,7 @@
 """Predictions as the competition's scorer reads them: a folder with `<track>/<suite>/<split>/model_N/prediction.csv`.
 
-Each is one line of comma-separated numbers in [0, 1], in challenge order, higher = member.
+Each is one line of comma-separated numbers in [0, 1], in challenge order, higher = member. Beside the models' folders
+`submission.json` says which models were attacked; the competition's own submissions have none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +10,19 @@ from pathlib import Path
 from numpy.typing import ArrayLike
 
 from mico_hub.cache import atomic_write
-from mico_hub.submissions.check import BYTES_PER_VALUE, FILE_NAME, SubmissionError, Wanted, read_bounded, validate
+from mico_hub.submissions.check import (
+    BYTES_PER_VALUE,
+    FILE_NAME,
+    SubmissionError,
+    Wanted,
+    about,
+    read_bounded,
+    validate,
+)
 from mico_hub.suites import Suite
+
+ABOUT = "submission.json"
+ABOUT_BYTES = 10_000
 
 
 def write(
@@ -21,6 +33,7 @@ def write(
     *,
     points: int | None = None,
     models: Sequence[int] | None = None,
+    fingerprint: str | None = None,
 ) -> Path:
     """Writes `root/<track>/<suite>/<split>/model_N/prediction.csv` for every model; gives the split's folder.
 
@@ -33,15 +46,32 @@ def write(
         predictions: As `validate` takes them.
         points: As `validate` takes it.
         models: As `validate` takes them.
+        fingerprint: Of the suite that was attacked, `Handle.fingerprint`: `read` compares it.
 
     Raises:
         SubmissionError: The predictions are not valid; nothing is written.
     """
     folder = root / suite.track / suite.name / split
-    for model_id, values in validate(predictions, suite, split, points=points, models=models).items():
+    valid = validate(predictions, suite, split, points=points, models=models)
+    (folder / ABOUT).unlink(missing_ok=True)  # which is not about what comes now
+    for model_id, values in valid.items():
         line = ",".join(map(repr, values.tolist())) + "\n"
         atomic_write(folder / f"model_{model_id}" / FILE_NAME, line.encode())
+    if fingerprint is not None:
+        atomic_write(folder / ABOUT, about({suite.name: fingerprint}))
     return folder
+
+
+def read_about(path: Path, suite: Suite, split: str, where: str) -> bytes | None:
+    """`submission.json`; None: there is none.
+
+    Raises:
+        SubmissionError: As `read_folder`.
+        OSError: It cannot be read.
+        ValueError: It is too large, or a link out of `path`.
+    """
+    file = _split_folder(path, suite, split, where) / ABOUT
+    return _read_inside(file, path.resolve(), ABOUT_BYTES) if file.exists() else None
 
 
 def read_folder(path: Path, suite: Suite, split: str, wanted: Wanted) -> list[tuple[str, ArrayLike | Exception]]:
@@ -79,15 +109,20 @@ def _split_folder(path: Path, suite: Suite, split: str, where: str) -> Path:
     return folders[0]
 
 
-def _read_csv(path: Path, root: Path, points: int) -> list[str]:
-    """The fields of the file's one line. OSError or ValueError where it is not as it should be."""
+def _read_inside(path: Path, root: Path, limit: int) -> bytes:
+    """As `read_bounded`, of a file inside `root`."""
     try:
         real = path.resolve(strict=True)
     except RuntimeError:
-        raise ValueError(f"{FILE_NAME} is a link to itself") from None
+        raise ValueError(f"{path.name} is a link to itself") from None
     if not real.is_relative_to(root):
-        raise ValueError(f"{FILE_NAME} is a link out of the submission")
-    content = read_bounded(real, BYTES_PER_VALUE * (points + 1))
+        raise ValueError(f"{path.name} is a link out of the submission")
+    return read_bounded(real, limit)
+
+
+def _read_csv(path: Path, root: Path, points: int) -> list[str]:
+    """The fields of the file's one line. OSError or ValueError where it is not as it should be."""
+    content = _read_inside(path, root, BYTES_PER_VALUE * (points + 1))
     try:
         lines = content.decode("utf-8-sig").strip().splitlines()
     except UnicodeDecodeError:

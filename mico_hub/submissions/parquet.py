@@ -1,4 +1,7 @@
-"""Predictions as one Parquet file: a row for each model of any number of suites and splits."""
+"""Predictions as one Parquet file: a row for each model of any number of suites and splits.
+
+The file's metadata has, under `mico_hub`, which models were attacked: `{"format": 1, "fingerprints": {SUITE: ...}}`.
+"""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -9,7 +12,8 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from mico_hub.cache import atomic_write
-from mico_hub.submissions.check import BYTES_PER_VALUE, listed, read_bounded, validate
+from mico_hub.release.format import METADATA_KEY
+from mico_hub.submissions.check import BYTES_PER_VALUE, about, listed, read_bounded, validate
 from mico_hub.suites import SUITES, Suite
 
 COLUMNS = pa.schema(
@@ -19,7 +23,11 @@ COLUMNS = pa.schema(
 
 
 def write_parquet(
-    path: Path, predictions: Mapping[tuple[Suite, str], Mapping[int, ArrayLike]], *, points: int | None = None
+    path: Path,
+    predictions: Mapping[tuple[Suite, str], Mapping[int, ArrayLike]],
+    *,
+    points: int | None = None,
+    fingerprints: Mapping[str, str] | None = None,
 ) -> None:
     """Writes one Parquet file, whole or not at all.
 
@@ -27,6 +35,7 @@ def write_parquet(
         path: The file.
         predictions: (suite, split) -> what `validate` takes.
         points: As `validate` takes it.
+        fingerprints: Suite's name -> `Handle.fingerprint` of the suite that was attacked: `read` compares it.
 
     Raises:
         SubmissionError: The predictions are not valid; nothing is written.
@@ -37,12 +46,17 @@ def write_parquet(
         for model_id, values in validate(models, suite, split, points=points).items()
     ]
     content = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows, schema=COLUMNS), content, compression="zstd")
+    schema = COLUMNS.with_metadata({METADATA_KEY: about(fingerprints)} if fingerprints else None)
+    table = pa.Table.from_pylist(rows, schema=schema)
+    pq.write_table(table, content, compression="zstd")
     atomic_write(path, content.getvalue())
 
 
-def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[int, ArrayLike]]:
-    """Model id and predictions of the split's rows. OSError, ValueError or ArrowException where it was not found."""
+def read_rows(path: Path, suite: Suite, split: str, points: int) -> tuple[list[tuple[int, ArrayLike]], bytes | None]:
+    """Model id and predictions of the split's rows, and what the metadata says of the file, see `check.about`.
+
+    OSError, ValueError or ArrowException where they were not found.
+    """
     most_rows = sum(sum(each.models) for each in SUITES.values()) + sum(suite.models)
     most_values = most_rows * (points + 1)
     content = read_bounded(path, BYTES_PER_VALUE * most_values)
@@ -65,7 +79,7 @@ def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[i
     if (suite.name, split) not in rows:
         there = sorted(f"{its_suite}/{its_split}" for its_suite, its_split in rows)
         raise ValueError(f"{path.name} has no row for it, only for {listed(there) or 'nothing'}")
-    return rows[suite.name, split]
+    return rows[suite.name, split], (file.schema_arrow.metadata or {}).get(METADATA_KEY.encode())
 
 
 def _names(column: pa.ChunkedArray) -> Iterator[str | None]:

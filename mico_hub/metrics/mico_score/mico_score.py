@@ -10,7 +10,7 @@ import numpy as np
 from .curves import full_scores
 from .resampling import intervals
 from .scores import COMPETITION, WHOLE_CURVE
-from .scoring import mico_score, validate_predictions
+from .scoring import mico_score, validate_predictions, wrong_labels
 
 DESCRIPTION = """\
 Scores of the Microsoft Membership Inference Competition (MICO, 2022-23): how well an attack tells the records a model
@@ -77,7 +77,7 @@ class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
     """The metric that `evaluate.load` finds in this folder."""
 
     def _info(self) -> evaluate.MetricInfo:
-        prediction, reference = datasets.Value("float64"), datasets.Value("int8")
+        prediction = reference = datasets.Value("float64")  # an integer would cut a reference of 0.4 to 0
         return evaluate.MetricInfo(
             description=DESCRIPTION,
             citation=CITATION,
@@ -105,6 +105,8 @@ class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             if members is None:
                 problems.append(f"{name}: no references, its membership is hidden")
                 continue
+            if wrong := wrong_labels(members, model, "references"):
+                problems.append(f"{name}: {wrong}" if name else wrong)
             try:
                 pooled.append(validate_predictions(model, expected=len(members), where=name))
             except ValueError as problem:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .scores import MAX_FPRS, SCORES, Score
-from .scoring import corners, headline_scores
+from .scoring import corners, headline_scores, wrong_labels
 
 FloatArray = NDArray[np.float64]
 
@@ -91,8 +91,8 @@ def count(membership: Sequence[ArrayLike] | NDArray[Any], predictions: Sequence[
 def _problem(labels: NDArray[Any], values: FloatArray) -> str:
     if labels.ndim != 1 or labels.shape != values.shape:
         return f"expected membership and predictions as lists of one length, got shapes {labels.shape}, {values.shape}"
-    if not np.isin(labels, (0, 1)).all():
-        return "membership: expected only 0 and 1"
+    if wrong := wrong_labels(labels, values):
+        return wrong
     return "" if np.isfinite(values).all() else "predictions: expected finite numbers"
 
 

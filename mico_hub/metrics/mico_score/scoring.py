@@ -144,6 +144,32 @@ def validate_predictions(
     return values
 
 
+def wrong_labels(labels: ArrayLike, predictions: ArrayLike, name: str = "membership") -> str:
+    """What is wrong with labels that are not exactly 0 and 1 (integers, floats or truth values); empty: nothing.
+
+    Args:
+        labels: (points,)
+        predictions: (points,), to tell whether the two were swapped.
+        name: What the caller calls the labels.
+    """
+    wrong = np.flatnonzero(~_are_labels(labels))
+    if not len(wrong):
+        return ""
+    named = ", ".join(f"position {p} is {reprlib.repr(np.asarray(labels).tolist()[p])}" for p in wrong[:SHOWN])
+    more = ", ..." if len(wrong) > SHOWN else ""
+    hint = ""
+    if _are_labels(predictions).all():
+        hint = f"; the predictions are all 0 and 1: were {name} and predictions swapped?"
+    return f"{name}: expected only 0 and 1, got {len(wrong)} of {np.size(labels)} others: {named}{more}{hint}"
+
+
+def _are_labels(values: ArrayLike) -> NDArray[np.bool_]:
+    array = np.asarray(values)
+    if array.dtype.kind not in "biuf":  # text, or a mixture
+        array = np.array([value if isinstance(value, int | float) else np.nan for value in array.ravel()])
+    return np.asarray((array == 0) | (array == 1))
+
+
 def _to_floats(predictions: ArrayLike) -> tuple[NDArray[np.float64], dict[int, object]]:
     """The values, and those that are no number by position (NaN among the values)."""
     try:
@@ -193,9 +219,9 @@ def _counts(
             "expected membership and predictions as flat lists of one length (pool the models), "
             f"got shapes {labels.shape} and {scores.shape}"
         )
+    if wrong := wrong_labels(labels, scores):
+        raise ValueError(wrong)
     member = labels == 1
-    if not (member | (labels == 0)).all():
-        raise ValueError("membership: expected only 0 and 1")
     if not np.isfinite(scores).all():
         raise ValueError("predictions: expected finite numbers, got NaN or infinity")
     members = int(np.count_nonzero(member))
