@@ -26,7 +26,7 @@ FloatArray = NDArray[np.float64]
 Adjacency = Literal["add_remove", "substitution"]
 
 _RELATIONS = {"add_remove": NeighboringRelation.ADD_OR_REMOVE_ONE, "substitution": NeighboringRelation.REPLACE_ONE}
-_STEP = 1e-4  # of the grid of privacy losses; dp_accounting's default
+_STEP = 1e-3  # of the grid of privacy losses; a tenth of it changes no TPR by more than 0.1% and takes ten times longer
 
 
 @dataclass(frozen=True, eq=False)
