@@ -1,11 +1,17 @@
 """What the command and the scripts share: how arguments are declared, errors explained, exit codes given."""
 
 import argparse
+import os
+import shlex
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TextIO, TypeAlias, cast
 
 from mico_hub.extras import explained
 from mico_hub.messages import InputError
@@ -15,7 +21,7 @@ BAD_INPUT = (InputError, OSError)
 """What a user can put right: the message is all that is shown."""
 
 EXIT_BAD_INPUT = 2
-EXIT_INTERRUPTED = 130
+EXIT_SIGNAL = 128  # and the number of the signal: 130 for SIGINT, 143 for SIGTERM
 
 Run: TypeAlias = Callable[[argparse.Namespace], int | None]
 """What a command line does; gives the exit code, None for 0."""
@@ -27,22 +33,89 @@ Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:
     """Parses the arguments, calls what the parser's default `run` is with them, and gives the exit code.
 
-    Bad input is explained on stderr and gives exit code 2, an interruption 130. After an interruption, and where the
-    same command may succeed later, the parser's default `kept` is added: which work is kept, and how to resume.
+    Bad input is explained on stderr and gives exit code 2, SIGINT 130 and SIGTERM 143. After these, and where the same
+    command may succeed later, the parser's default `kept` is added: which work is kept, and how to resume. Output that
+    nobody reads any more, as after `| head`, is dropped, and the work goes on.
     """
-    options = parser.parse_args(arguments)
-    program, kept = Path(parser.prog).stem, options.kept
+    with redirect_stdout(_until_closed(sys.stdout)), redirect_stderr(_until_closed(sys.stderr)):
+        try:
+            return _run(parser.parse_args(arguments), Path(parser.prog).stem)
+        finally:
+            sys.stdout.flush()
+
+
+def _run(options: argparse.Namespace, program: str) -> int:
+    kept = options.kept
+    with _stopped_by_signals() as came:
+        try:
+            with explained():
+                return _found(options.run)(options) or 0
+        except BaseException as error:
+            if came or isinstance(error, KeyboardInterrupt):  # which an import may have turned into another error
+                sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
+                return EXIT_SIGNAL + (came[0] if came else signal.SIGINT)
+            if not isinstance(error, BAD_INPUT):
+                raise
+            advice = f"\n{kept}" if kept and _may_pass(error) else ""
+            sys.stderr.write(f"{program}: {error}{advice}\n")
+            return EXIT_BAD_INPUT
+
+
+class _Stopped(KeyboardInterrupt):
+    """SIGINT or SIGTERM came. After a KeyboardInterrupt itself Python may forget the exit code, and die of SIGINT."""
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[list[int]]:
+    """Makes SIGINT and SIGTERM raise `_Stopped`, and gives those that came. What is ignored stays ignored."""
+    came: list[int] = []
+
+    def stop(number: int, _: Any) -> None:
+        came.append(number)
+        raise _Stopped
+
+    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}
+    in_main = threading.current_thread() is threading.main_thread()
+    replaced = [number for number, handler in usual.items() if in_main and signal.getsignal(number) == handler]
+    for number in replaced:
+        signal.signal(number, stop)
     try:
-        with explained():
-            code = _found(options.run)(options)
-    except BAD_INPUT as error:
-        advice = f"\n{kept}" if kept and _may_pass(error) else ""
-        sys.stderr.write(f"{program}: {error}{advice}\n")
-        return EXIT_BAD_INPUT
-    except KeyboardInterrupt:
-        sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
-        return EXIT_INTERRUPTED
-    return code or 0
+        yield came
+    finally:
+        for number in replaced:
+            signal.signal(number, usual[number])
+
+
+class _UntilClosed:
+    """A stream that is written to until nobody reads it any more, and then to nowhere."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with self._dropping():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._dropping():
+            self._stream.flush()
+
+    @contextmanager
+    def _dropping(self) -> Iterator[None]:
+        try:
+            yield
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _until_closed(stream: TextIO) -> TextIO:
+    return cast(TextIO, _UntilClosed(stream))
 
 
 def _found(run: Run | str) -> Run:
@@ -90,6 +163,12 @@ def add_command(
     made = commands.add_parser(name, help=summary, description=summary, epilog=f"example: mico-hub {example}")
     made.set_defaults(run=run, kept=kept)
     return made
+
+
+def command(name: str, *arguments: str | Path, **options: str | Path | None) -> str:
+    """A command line for a shell; options without a value are left out."""
+    given = ((f"--{option}", str(value)) for option, value in options.items() if value is not None)
+    return shlex.join(["mico-hub", name, *map(str, arguments), *chain.from_iterable(given)])
 
 
 def add_data(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import socket
 import tempfile
 from collections.abc import Hashable, Iterator, Sequence
@@ -42,11 +43,18 @@ def ray_cluster(address: str = LOCAL, *, gpu: bool = False) -> Iterator["RayClus
         if address == LOCAL:  # what its memory does not hold is written where only this user reads, and then removed
             spilled = stack.enter_context(tempfile.TemporaryDirectory(prefix="mico-hub-", ignore_cleanup_errors=True))
             own = {"include_dashboard": False, "num_cpus": default_processes(), "object_spilling_directory": spilled}
+        on_sigterm = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=address, logging_level=logging.WARNING, **own)
+        except SystemExit:  # what Ray, while it starts, does about SIGTERM
+            signal.signal(signal.SIGTERM, on_sigterm)
+            signal.raise_signal(signal.SIGTERM)
+            raise
         except Exception as error:  # Ray raises a dozen kinds: another version, no such cluster, no room
             raise WorkerError(f"cannot join the Ray cluster at {address}: {error}") from error
         stack.callback(ray.shutdown)
+        if signal.getsignal(signal.SIGTERM) is not on_sigterm:  # Ray puts its own there
+            signal.signal(signal.SIGTERM, on_sigterm)
         cluster = RayCluster(ray, address, "GPU" if gpu else "CPU")
         if cluster.parallel < 1:
             raise WorkerError(f"the Ray cluster at {address} has no {cluster.resource}")

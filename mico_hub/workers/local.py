@@ -1,15 +1,19 @@
 """Jobs on this machine: in this process, or in processes of one thread each."""
 
 import os
+import signal
 import tempfile
 import threading
 import time
 from collections.abc import Hashable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from multiprocessing import resource_tracker
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, cast
 
 import numpy as np
@@ -101,22 +105,32 @@ class _ProcessPool:
     def __init__(self, number: int, common: Common, scratch: Path) -> None:
         self.room = 2 * number  # one waits for each that runs
         self._free, self._futures = list(range(self.room)), dict[Hashable, Future[Sequence[Any]]]()
+        self._ended = SimpleQueue[int]()  # which an interruption leaves as it was
         self._board, self._common = scratch / "steps", scratch / "common"
         self._steps = np.memmap(self._board, np.int64, "w+", shape=(self.room,))
         self._data = _write_common(common, self._common)
-        self._executor = get_reusable_executor(
-            number, timeout=IDLE_SECONDS, initializer=_begin, initargs=(os.getpid(),)
-        )
+        with _uninterrupted():
+            resource_tracker.ensure_running()  # or the first worker would start it, which lets SIGINT through again
+            self._executor = get_reusable_executor(
+                number, timeout=IDLE_SECONDS, initializer=_begin, initargs=(os.getpid(),)
+            )
 
     def begin(self, job: Job[Any]) -> int:
         slot = self._free.pop()
         self._steps[slot] = 0
-        self._futures[slot] = self._executor.submit(_in_worker, job, self._data, self._common, self._board, slot)
+        with _uninterrupted():
+            future = self._executor.submit(_in_worker, job, self._data, self._common, self._board, slot)
+            self._futures[slot] = future
+            future.add_done_callback(lambda _: self._ended.put(slot))
         return slot
 
     def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
-        done, _ = wait([self._futures[slot] for slot in tickets], timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
-        return [slot for slot in tickets if self._futures[slot] in done]
+        found: list[Hashable] = []
+        with suppress(Empty):
+            found.append(self._ended.get(timeout=POLL_SECONDS))
+            while True:
+                found.append(self._ended.get_nowait())
+        return found
 
     def result(self, ticket: Hashable) -> Sequence[Any]:
         self._free.append(cast(int, ticket))
@@ -131,9 +145,35 @@ class _ProcessPool:
         return {slot: int(self._steps[cast(int, slot)]) for slot in self._futures}
 
     def close(self) -> None:
-        """Ends what still runs."""
+        """Ends what still runs, or has not begun."""
         if self._futures:
-            self._executor.shutdown(wait=True, kill_workers=True)
+            with _uninterrupted():
+                self._executor.shutdown(wait=True, kill_workers=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Puts SIGINT and SIGTERM off to the end of the block; loky, interrupted in it, would wait for its workers forever.
+
+    What is started in it never gets SIGINT, which a terminal sends to a whole group: workers end with their parent.
+    """
+    came: list[int] = []
+    before: dict[signal.Signals, Any] = {}
+    in_main = threading.current_thread() is threading.main_thread()
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if in_main and signal.getsignal(number) is not None:  # None: set outside of Python, for no exception
+                before[number] = signal.signal(number, lambda number, _: came.append(number))
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def _begin(parent: int) -> None:

@@ -1,0 +1,135 @@
+"""What ends a run from outside: SIGINT from a terminal or a notebook, SIGTERM, a pipe that nobody reads."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import fresh
+import psutil
+import pytest
+
+from mico_hub.release.folder import SuiteFolder
+
+TRAIN = """
+import os, sys
+from mico_hub.cli import main
+os.setpgid(0, 0)  # as a shell does
+sys.exit(main(["train", "digits_inf", "--models", "60/2/2", "--processes", "2"]))
+"""
+NOTEBOOK = """
+import os, psutil, sys
+from dataclasses import replace
+from pathlib import Path
+from mico_hub.suites import SUITES
+from mico_hub.training.suite import train_suite
+from mico_hub.workers import Processes
+
+suite = replace(SUITES["digits_inf"], epochs=20_000).with_models(4, 0, 0)
+try:
+    train_suite(suite, Path("first"), workers=Processes(2))
+except KeyboardInterrupt:
+    print("stopped", flush=True)
+alive = [child for child in psutil.Process().children(recursive=True) if "loky.backend.popen" in str(child.cmdline())]
+assert not alive, alive
+train_suite(replace(suite, epochs=1), Path("second"), workers=Processes(2))
+print("done", flush=True)
+"""
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """Its worker processes that have an interpreter by now."""
+    found = []
+    for child in psutil.Process(pid).children(recursive=True):
+        try:
+            if "loky.backend.popen" in " ".join(child.cmdline()):
+                found.append(child)
+        except psutil.NoSuchProcess:
+            pass
+    return found
+
+
+def when_workers_start(run: fresh.Program, workers: int, moment: float) -> list[psutil.Process]:
+    """Waits until the run has so many workers, and a moment; gives all of its children."""
+    while run.poll() is None and len(workers_of(run.pid)) < workers:
+        time.sleep(0.002)
+    time.sleep(moment)
+    return psutil.Process(run.pid).children(recursive=True)
+
+
+def semaphores_of(pid: int) -> list[str]:
+    shared = Path("/dev/shm")
+    return [name.name for name in shared.iterdir() if f"loky-{pid}-" in name.name] if shared.is_dir() else []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("whole_group", [False, True], ids=["the process", "its group"])
+@pytest.mark.parametrize(("workers", "moment"), [(1, 0.0), (2, 0.0), (2, 1.0)])
+def test_a_signal_while_workers_start_ends_all_of_them(
+    tmp_path: Path, number: signal.Signals, whole_group: bool, workers: int, moment: float
+) -> None:
+    run = fresh.start("-c", TRAIN, cwd=tmp_path)
+    children = when_workers_start(run, workers, moment)
+    (os.killpg if whole_group else os.kill)(run.pid, number)
+    ended = run.wait(60)
+    assert ended.returncode == 128 + number, ended.stderr
+    assert "mico-hub: interrupted. Finished models are kept; resume with the same command.\n" in ended.stderr
+    for complaint in ("Traceback", "resource_tracker", "Error"):
+        assert complaint not in ended.stderr
+    _, alive = psutil.wait_procs(children, timeout=10)
+    assert not alive
+    assert not semaphores_of(run.pid)
+
+
+@pytest.mark.parametrize(("workers", "moment"), [(1, 0.0), (2, 0.5)])
+def test_a_notebook_that_is_stopped_lives_on(tmp_path: Path, workers: int, moment: float) -> None:
+    """Its workers are gone, and the next training has new ones."""
+    run = fresh.start("-c", NOTEBOOK, cwd=tmp_path)
+    when_workers_start(run, workers, moment)
+    run.send_signal(signal.SIGINT)
+    ended = run.wait(120)
+    assert (ended.returncode, ended.stdout) == (0, "stopped\ndone\n"), ended.stderr
+    assert "resource_tracker" not in ended.stderr
+
+
+CLOSED = """
+import os, sys
+read, write = os.pipe()
+os.close(read)
+for number in {closed}:
+    os.dup2(write, number)
+os.close(write)
+from mico_hub.cli import main
+sys.exit(main({arguments}))
+"""
+
+
+def with_closed(closed: tuple[int, ...], arguments: list[str], cwd: Path) -> "subprocess.CompletedProcess[str]":
+    """Runs the command as a shell does before `| head` that has read all that it wants."""
+    return fresh.run("-c", CLOSED.format(closed=closed, arguments=arguments), cwd=cwd)
+
+
+@pytest.mark.parametrize("closed", [(1,), (1, 2)], ids=["| head", "2>&1 | head"])
+def test_files_are_written_though_nobody_reads_the_output(
+    tmp_path: Path, published: Path, closed: tuple[int, ...]
+) -> None:
+    shutil.copytree(published, tmp_path / "mico")
+    attack = ["attack", "digits_hi", "--attack", "loss", "--out", "loss", "--html", "a.html"]
+    score = ["score", "loss", "--suite", "digits_hi", "--json", "s.json", "--html", "s.html", "--figures", "figures"]
+    for arguments in (attack, score, ["suites"], ["attacks"], ["fetch", "digits_hi"], ["score", "--help"]):
+        done = with_closed(closed, arguments, tmp_path)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "Broken pipe" not in done.stderr
+    assert json.loads((tmp_path / "s.json").read_text())["results"]
+    assert all((tmp_path / name).read_text().endswith("</html>") for name in ("a.html", "s.html"))
+    assert len(list((tmp_path / "figures").iterdir())) == 4
+
+
+@pytest.mark.parametrize("closed", [(1,), (1, 2)], ids=["| head", "2>&1 | head"])
+def test_training_goes_on_though_nobody_reads_the_output(tmp_path: Path, closed: tuple[int, ...]) -> None:
+    arguments = ["train", "digits_inf", "--models", "2/1/1", "--processes", "1", "--out", "suites"]
+    assert with_closed(closed, arguments, tmp_path).returncode == 0
+    assert SuiteFolder(tmp_path / "suites" / "digits_inf").complete()
