@@ -90,12 +90,12 @@ class Handle:
             SourceError: The suite is not there after all.
         """
         try:
-            path, revision = self.place.dataset(self.name)
+            arguments = self.place.dataset(self.name)
         except OSError as error:
             if self._by_name:
                 raise sources.not_found(self.name, self.place, error) from error
             raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
-        loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
+        loaded: datasets.DatasetDict = datasets.load_dataset(name=self.name, **arguments)
         return loaded
 
     def split(self, split: str) -> datasets.Dataset:

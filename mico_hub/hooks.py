@@ -41,8 +41,8 @@ def _wrap_builder(original: Callable[..., Any]) -> Callable[..., Any]:
                 f'expected a suite: load_dataset("{NAME}", SUITE). '
                 f"Can be loaded now: {', '.join(sources.available())}; see `mico-hub suites` for all"
             )
-        asked = values.get("revision")
-        values["path"], values["revision"] = sources.dataset(values["name"], str(asked) if asked else None)
+        asked = values.pop("revision", None)
+        values.update(sources.dataset(values["name"], str(asked) if asked else None))
         return original(*arguments.args, **arguments.kwargs)
 
     return load_dataset_builder

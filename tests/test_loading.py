@@ -183,8 +183,8 @@ def test_each_suite_comes_from_the_first_place_that_has_it(
     only(beside / "mico", "digits_hi")
     only(beside / "elsewhere", "digits_hi", "digits_lo")
     monkeypatch.setenv("MICO_HUB_DATASET", "./elsewhere")
-    assert sources.dataset("digits_hi") == (str(beside / "mico"), None)
-    assert sources.dataset("digits_lo") == (str(beside / "elsewhere"), None)
+    assert sources.dataset("digits_hi") == {"path": str(beside / "mico")}
+    assert sources.dataset("digits_lo") == {"path": str(beside / "elsewhere")}
     assert sources.available() == EMBEDDED
 
 

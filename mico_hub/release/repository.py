@@ -12,6 +12,7 @@
 `load_dataset("./mico", "cifar10_hi")` reads such a folder without any code of ours.
 """
 
+import glob
 import hashlib
 import json
 import re
@@ -19,6 +20,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 from datasets import DatasetInfo, Features
@@ -60,6 +62,18 @@ def suites_in(root: Path) -> list[Manifest]:
     names = sorted(name for name in found if has_suite(root, name))
     names.sort(key=lambda name: order.index(name) if name in SUITES else len(order))
     return [read_manifest(root, name) for name in names]
+
+
+def loading(root: Path, name: str) -> dict[str, Any]:
+    """What `datasets.load_dataset` takes, beside the name, for a suite in a published folder.
+
+    The folder, but where `datasets` would read its path as a pattern, `run[1]` say: there the files.
+    """
+    if not glob.has_magic(str(root)):
+        return {"path": str(root)}
+    paths = {split: root / name / parquet_name(split) for split in SPLITS}
+    files = {split: glob.escape(str(path)) for split, path in paths.items() if path.exists()}
+    return {"path": "parquet", "data_files": files}
 
 
 def read_manifest(root: Path, name: str) -> Manifest:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mico_hub.sources import embedded, original
 from mico_hub.sources.place import Place, SettingError, SourceError
@@ -171,8 +172,8 @@ def resolve(suite: str, *, again: bool = False) -> Place:
     return next(places_of(suite, again=again))
 
 
-def dataset(suite: str, revision: str | None = None) -> tuple[str, str | None]:
-    """What `datasets.load_dataset` takes for the suite, from wherever `mico` resolves: (path, revision).
+def dataset(suite: str, revision: str | None = None) -> dict[str, Any]:
+    """What `datasets.load_dataset` takes for the suite, beside its name, from wherever `mico` resolves.
 
     Raises:
         UnknownSuiteError: No place has it and the table does not know it.

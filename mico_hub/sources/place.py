@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mico_hub.messages import InputError
 from mico_hub.release.manifest import Manifest
@@ -44,8 +44,8 @@ class Place(Protocol):
             ValueError: It has none.
         """
 
-    def dataset(self, suite: str) -> tuple[str, str | None]:
-        """What `datasets.load_dataset` takes for the suite: (path, revision).
+    def dataset(self, suite: str) -> dict[str, Any]:
+        """What `datasets.load_dataset` takes for the suite, beside its name.
 
         Raises:
             OSError: It was not found.

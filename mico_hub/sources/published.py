@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mico_hub.release import repository
 from mico_hub.release.folder import SIGNALS
@@ -92,9 +93,9 @@ class PublishedFolder(Published):
             f"on the Hub, org/name@revision, to read one"
         )
 
-    def dataset(self, suite: str) -> tuple[str, str | None]:
+    def dataset(self, suite: str) -> dict[str, Any]:
         """See `Place`."""
-        return str(self.root), None
+        return repository.loading(self.root, suite)
 
     def fetch(self, path: str) -> Path:
         """See `Published`."""

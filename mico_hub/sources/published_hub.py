@@ -2,6 +2,7 @@
 
 import threading
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import constants, hf_hub_download, is_offline_mode
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
@@ -37,9 +38,9 @@ class PublishedRepository(Published):
         """See `Place`."""
         return known_repository(self.repository_id, revision, again=True)
 
-    def dataset(self, suite: str) -> tuple[str, str | None]:
+    def dataset(self, suite: str) -> dict[str, Any]:
         """See `Place`."""
-        return self.repository_id, self.commit
+        return {"path": self.repository_id, "revision": self.commit}
 
     @property
     def commit(self) -> str:

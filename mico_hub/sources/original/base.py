@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from huggingface_hub import constants
@@ -115,10 +116,8 @@ class Original(ABC):
         location = locate(checkpoint)
         return location is not None and location.file in CHECKPOINTS
 
-    def dataset(self, suite: str) -> tuple[str, str | None]:
-        """What `datasets.load_dataset` reads the suite's rows from: (folder, None).
-
-        The folder is made in the cache by the first call.
+    def dataset(self, suite: str) -> dict[str, Any]:
+        """See `Place`; the folder that it leads to is made in the cache by the first call.
 
         Raises:
             UnknownSuiteError: There is no such suite.
@@ -127,7 +126,7 @@ class Original(ABC):
         """
         if get_suite(suite).name not in SUITE_NAMES:
             raise OriginalError(f"{suite} is not one of the competition's suites: {', '.join(SUITE_NAMES)}")
-        return str(self._rows(suite)), None
+        return repository.loading(self._rows(suite), suite)
 
     def at(self, revision: str) -> "Original":
         """See `Place`; only the Hub has revisions."""
