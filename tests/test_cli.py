@@ -1,5 +1,7 @@
+import html
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -167,12 +169,12 @@ def test_score_compares_attacks_over_a_track_and_writes_all_forms(
     code, out, err = run(capsys, *arguments, "--figures", "figures", "--format", "svg")
     assert code == 0, err
     assert out.count(": 2 attacks\n") == 3
-    assert "LiRA, online\ndigits_hi train: 4 models, 800 points" in out
+    assert "LiRA, online (lira)\ndigits_hi train: 4 models, 800 points" in out
     assert "10 pictures in figures" in out
     results = json.loads((work / "s.json").read_text())["results"]
-    assert [(each["suite"], each["attack"]) for each in results[:2]] == [
-        ("digits_inf", "loss threshold"),
-        ("digits_inf", "LiRA, online"),
+    assert [(each["suite"], each["attack"], each["title"]) for each in results[:2]] == [
+        ("digits_inf", "loss", "loss threshold"),
+        ("digits_inf", "lira", "LiRA, online"),
     ]
     assert (work / "r.html").read_text().count("<svg") == 10
     assert len(list((work / "figures").iterdir())) == 10
@@ -230,12 +232,14 @@ def test_all_attacks_are_a_ladder(work: Path, capsys: pytest.CaptureFixture[str]
     code, out, err = run(capsys, "attack", "digits_inf", "--attack", "all", "--html", "report.html", "--out", "all")
     assert code == 0, err
     for attack in LADDER:
-        assert re.search(rf"^[\d-]+ +{re.escape(attack.title)} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title
+        assert re.search(
+            rf"^[\d-]+ +{re.escape(attack.title)} \({attack.name}\) +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M
+        ), attack.title
         assert (work / "all" / attack.name / "digits" / "digits_inf" / "train" / "model_0" / "prediction.csv").is_file()
     assert "lira_offline, lira_fixed, lira: " in out
     assert "records have fewer than 2 IN or OUT models" in out
     page = (work / "report.html").read_text()
-    assert all(attack.title in page for attack in LADDER)
+    assert all(f"{attack.title} ({attack.name})" in page for attack in LADDER)
 
 
 OWN = """
@@ -279,7 +283,7 @@ def test_the_names_of_several_attacks_are_checked_at_once(work: Path, capsys: py
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "lira,los,lira.py", "--attack", "x")
     assert code == 2
     assert "unknown attack 'los'. Did you mean 'loss'?" in err
-    assert "lira.py: expected a name of its own, got lira, which another attack has" in err
+    assert "expected attacks with names of their own, got lira for lira, lira.py" in err
     assert "unknown attack 'x'." in err
     (work / "a,b.py").write_text(OWN)
     assert run(capsys, "attack", "digits_inf", "--attack", "a,b.py")[0] == 0
@@ -304,6 +308,38 @@ def test_predictions_for_another_training_are_refused(
     assert code == 0
     assert out.startswith(f"digits_inf from {work / 'elsewhere' / 'mico'}, fingerprint ")
     assert "\np: no fingerprint, so on which models they were made is not known\n" in out
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "attack digits_inf --attack lira",
+        "attack digits_inf --attack all --source mico",
+        "attack digits_hi --attack './my own.py'",
+        "score 'my run' --suite digits_hi",
+        "score 'my run' loss/digits/digits_hi --suite digits_hi --split dev --truth suites",
+    ],
+)
+def test_the_command_that_a_report_prints_gives_its_number_again(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    (work / "my own.py").write_text(OWN)
+    (work / "suites").symlink_to(trained)
+    for attack, out in (("lira", "my run"), ("loss", "loss")):
+        for split in ("train", "dev"):
+            assert run(capsys, "attack", "digits_hi", "--split", split, "--attack", attack, "--out", out)[0] == 0
+    assert run(capsys, *shlex.split(line), "--html", "report.html")[0] == 0
+    page = html.unescape((work / "report.html").read_text())
+    commands = page.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
+    for command in commands:
+        program, *arguments = shlex.split(command)
+        assert program == "mico-hub"
+        code, printed, err = run(capsys, *arguments)
+        assert code == 0, err
+    number = re.search(r"^TPR at FPR < 0\.1 +(\d\.\d+) ", printed, re.M)
+    assert number is not None
+    shown = [float(cell) for cell in re.findall(r'<td class="main">([\d.]+)%</td>', page)]
+    assert float(number[1]) == pytest.approx(max(shown) / 100, abs=0.0006)
 
 
 @pytest.mark.parametrize(
@@ -342,4 +378,5 @@ def test_an_attack_that_there_is_not_is_named(work: Path, capsys: pytest.Capture
     (work / "folder.py").mkdir()
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "folder.py")
     assert code == 2
-    assert "no file folder.py, it is a folder" in err
+    assert "no file folder.py, it is a folder" in err        named = re.escape(f"{attack.title} ({attack.name})")
+        assert re.search(rf"^[\d-]+ +{named} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title

@@ -248,7 +248,13 @@ def test_the_table_has_every_result_in_order(results: list[Result]) -> None:
     assert [row[:2] for row in rows[::3]] == [(f"digits_{s}", p) for s in ("inf", "hi", "lo") for p in ("final", "dev")]
     result = make("digits_hi", 0.5)
     low, high = result.interval or (0, 0)
-    cells = ("digits_hi", "final", "LiRA, online", f"{100 * result.tpr:.1f}%", f"{100 * low:.1f} to {100 * high:.1f}%")
+    cells = (
+        "digits_hi",
+        "final",
+        "LiRA, online (lira)",
+        f"{100 * result.tpr:.1f}%",
+        f"{100 * low:.1f} to {100 * high:.1f}%",
+    )
     assert table([result])[1] == [(*cells, f"{result.scores['AUC']:.3f}", "91.2%", "10", "12.3")]
     assert len(tables.text(headers, rows).splitlines()) == 20
     assert table([make("digits_inf", 1.0, accuracy=None)])[1][0][6:8] == ("-", "inf")
@@ -375,7 +381,7 @@ def test_of_many_attacks_the_best_are_drawn_and_all_are_listed() -> None:
     many = [make("digits_inf", shift / 4, attack=f"attack{shift}", title=f"attack {shift}") for shift in range(9)]
     html = page.html(many, "many")
     assert "The best 6 of 9 attacks are drawn, here and above." in html
-    best = {result.title for result in sorted(many, key=lambda result: result.tpr)[-6:]}
+    best = {result.label for result in sorted(many, key=lambda result: result.tpr)[-6:]}
     figures = page._figures(many, many)
     legends = [text.get_text() for text in figures["linear"][0].findobj(Text)]
     assert {text for text in legends if text.startswith("attack")} == best

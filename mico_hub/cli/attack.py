@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
@@ -19,6 +20,7 @@ from mico_hub.attacks import (
     prepare,
     to_predictions,
 )
+from mico_hub.cli import frame
 from mico_hub.loading import open_suite
 from mico_hub.release.rows import as_rows
 from mico_hub.reporting import scorecard
@@ -45,10 +47,11 @@ def attack(options: argparse.Namespace) -> None:
         raise SourceError(f"the membership of {options.split} is hidden: `mico-hub score` makes a report with --truth")
     if not known and options.out is None:
         raise SourceError(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions")
-    results, few = [], dict[str, list[str]]()
-    sys.stdout.write(scorecard.provenance(suite) + "\n")
-    prepared = prepare(attacks, targets, None if options.split == "train" else suite.train, options.source)
-    for each in tqdm(attacks, desc="attacks", disable=len(attacks) == 1, leave=False):
+    results, few, lines = [], dict[str, list[str]](), [scorecard.provenance(suite)]
+    prepared = prepare(
+        list(attacks.values()), targets, None if options.split == "train" else suite.train, options.source
+    )
+    for name, each in tqdm(attacks.items(), desc="attacks", disable=len(attacks) == 1, leave=False):
         with attacking(options, each.name):
             predictions = to_predictions(prepared.scores(each))
         few.setdefault(prepared.too_few(each), []).append(each.name)
@@ -57,24 +60,25 @@ def attack(options: argparse.Namespace) -> None:
             out = options.out if len(attacks) == 1 else options.out / each.name
             recipe, ids = suite.manifest.suite, list(by_model)
             written = submissions.write(out, recipe, options.split, by_model, models=ids, fingerprint=suite.fingerprint)
-            sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
+            lines.append(f"{len(by_model)} predictions in {written}")
         if known:
-            results.append(Result.of(suite, options.split, by_model, each.name, title=each.title))
-    if len(results) == 1:
-        sys.stdout.write(scorecard.card(results[0]) + "\n")
-    elif results:
-        sys.stdout.write(f"{scorecard.comparison(results)}\n`mico-hub attacks` has the names for --attack.\n")
-    for what, names in few.items():
-        if what:
-            sys.stdout.write(f"{', '.join(names)}: {what}\n")
+            again = frame.command("attack", options.suite, split=options.split, attack=name, source=options.source)
+            found = Result.of(suite, options.split, by_model, each.name, title=each.title, commands=[again])
+            results.append(found)
     if options.html is not None:
         from mico_hub.reporting import page
 
         page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
+    if len(results) == 1:
+        lines.append(scorecard.card(results[0]))
+    elif results:
+        lines.append(scorecard.comparison(results))
+    lines += [f"{', '.join(names)}: {what}" for what, names in few.items() if what]
+    sys.stdout.write("\n".join(lines) + "\n")
 
 
-def attacks_of(given: Sequence[str]) -> list[Attack]:
-    """The attacks that a user names, each once, in that order.
+def attacks_of(given: Sequence[str]) -> dict[str, Attack]:
+    """The attacks that a user names, each once, in that order, by the name or file that stands for it.
 
     Args:
         given: Names and files, or lists of them with commas; `all` stands for those that train no models.
@@ -87,13 +91,13 @@ def attacks_of(given: Sequence[str]) -> list[Attack]:
     problems = []
     for name in chain.from_iterable([each] if Path(each).is_file() else each.split(",") for each in given):
         try:
-            attacks = LADDER if name == "all" else [find(name.strip())]
+            found |= {each.name: each for each in LADDER} if name == "all" else {name.strip(): find(name.strip())}
         except AttackError as error:
             problems.append(f"{error}, or all")
-            continue
-        for each in attacks:
-            if found.setdefault(each.name, each) is not each and name.endswith(".py"):
-                problems.append(f"{name}: expected a name of its own, got {each.name}, which another attack has")
+    for own, times in Counter(each.name for each in found.values()).items():
+        if times > 1:
+            asked = ", ".join(name for name, each in found.items() if each.name == own)
+            problems.append(f"expected attacks with names of their own, got {own} for {asked}")
     if problems:
         raise AttackError("\n".join(problems))
-    return list(found.values())
+    return found

@@ -16,7 +16,7 @@ def audit(options: argparse.Namespace) -> None:
     Raises:
         AttackError: No attack has the name, or several are named.
     """
-    if len(attacks := attacks_of(options.attack)) != 1:
+    if len(attacks := list(attacks_of(options.attack).values())) != 1:
         raise AttackError(f"expected one attack to audit with, got {', '.join(each.name for each in attacks)}: the "
                           "best of several is not certified")  # fmt: skip
     suite = open_suite(options.suite, options.source)

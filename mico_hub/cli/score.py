@@ -9,6 +9,7 @@ from pathlib import Path
 from mico_hub import submissions
 from mico_hub.attacks import ATTACKS
 from mico_hub.cache import atomic_write
+from mico_hub.cli import frame
 from mico_hub.loading import open_suite
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
@@ -37,35 +38,41 @@ def score(options: argparse.Namespace) -> None:
                 problems.append(str(error))
                 continue
             title = ATTACKS[attack].title if attack in ATTACKS else ""
-            results.append(Result.of(suite, options.split, predictions, attack, title=title, truth=truth))
+            again = {"suite": name, "split": options.split, "truth": options.truth, "source": options.source}
+            commands = [frame.command("score", path, **again)]
+            results.append(
+                Result.of(suite, options.split, predictions, attack, title=title, truth=truth, commands=commands)
+            )
         sources.append(scorecard.provenance(suite) + "\n")
         if bare:
             sources.append(f"{', '.join(bare)}: no fingerprint, so on which models they were made is not known\n")
     if problems:
         raise SourceError("\n".join(problems))
+    pictures = _write(results, options)
     sys.stdout.write("".join(sources) + "\n")
     for name in names:
         of_suite = [result for result in results if result.suite.name == name]
         for result in of_suite:
             if len(of_suite) > 1:
-                sys.stdout.write(f"{result.title}\n")
+                sys.stdout.write(f"{result.label}\n")
             sys.stdout.write(scorecard.card(result) + "\n")
         if len(of_suite) > 1:
             sys.stdout.write("\n" + scorecard.comparison(of_suite) + "\n")
+    if pictures:
+        sys.stdout.write(f"{len(pictures)} pictures in {options.figures}\n")
+
+
+def _write(results: Sequence[Result], options: argparse.Namespace) -> list[Path]:
+    """Writes the files that were asked for; gives the pictures."""
     if options.json is not None:
         atomic_write(options.json, (json.dumps(scorecard.as_json(results), indent=2) + "\n").encode())
-    if options.html is not None or options.figures is not None:
-        _report(results, options)
-
-
-def _report(results: Sequence[Result], options: argparse.Namespace) -> None:
+    if options.html is None and options.figures is None:
+        return []
     from mico_hub.reporting import page  # which draws
 
     if options.html is not None:
         page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
-    if options.figures is not None:
-        written = page.save_figures(results, options.figures, options.format)
-        sys.stdout.write(f"{len(written)} pictures in {options.figures}\n")
+    return [] if options.figures is None else page.save_figures(results, options.figures, options.format)
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:

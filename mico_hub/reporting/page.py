@@ -59,7 +59,7 @@ def _cells(result: Result) -> tuple[str, ...]:
     return (
         result.suite.name,
         result.split,
-        result.title,
+        result.label,
         percent(result.tpr),
         "-" if result.interval is None else percent_range(result.interval),
         f"{result.scores['AUC']:.3f}",
@@ -131,8 +131,8 @@ def _drawn(results: Sequence[Result]) -> list[str]:
 
 
 def _label(result: Result, results: Sequence[Result]) -> str:
-    """A title for a legend, with the split where there are several."""
-    return f"{result.title}, {result.split}" if len({r.split for r in results}) > 1 else result.title
+    """Title and name for a legend, with the split where there are several."""
+    return f"{result.label}, {result.split}" if len({r.split for r in results}) > 1 else result.label
 
 
 def _overview(track: str, results: Sequence[Result]) -> _Picture:
@@ -178,7 +178,7 @@ def _ceiling(results: Sequence[Result]) -> "Ceiling | None":
 
 def _numbers(result: Result) -> str:
     interval = "" if result.interval is None else f" ({percent_range(result.interval)})"
-    return f"{result.title}, {result.split}: {percent(result.tpr)}{interval}"
+    return f"{result.label}, {result.split}: {percent(result.tpr)}{interval}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,8 +234,8 @@ def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str,
     threshold = best.full["threshold_1000"]
     line = "threshold at 10% FPR"
     figure = figures.distribution_figure(best.membership, best.predictions, threshold, line)
-    caption = f"{name}, predictions of {best.title}"
-    what = f"Distribution of the predictions of {best.title} for members and for non-members of {name}"
+    caption = f"{name}, predictions of {best.label}"
+    what = f"Distribution of the predictions of {best.label} for members and for non-members of {name}"
     made["predictions"] = figure, caption, f"{what}; {line}: {threshold:.4g}"
     return made
 
@@ -275,6 +275,8 @@ def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> l
 def _commands(results: Sequence[Result]) -> list[str]:
     """What gives the numbers of the strongest attack again, on the first suite."""
     result = ranked(main_results(results))[0][0][0]
+    if result.commands:
+        return list(result.commands)
     suite, split = result.suite.name, result.split
     truth = "" if split == "train" else f" --truth suites/{suite}/private"
     return [

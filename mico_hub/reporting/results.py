@@ -40,7 +40,7 @@ class Result:
 
     suite: Suite
     split: str
-    attack: str  # name
+    attack: str  # its name, as --attack takes it where it is a reference attack
     title: str  # name for people
     membership: Sequence[ArrayLike]  # (2m,) of 0 and 1 for each model
     predictions: Sequence[ArrayLike]  # (2m,) for each model
@@ -49,6 +49,7 @@ class Result:
     noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
     # (2m,) for each model whether the record has an exact twin in the base dataset; None: not known
     twin: Sequence[NDArray[np.bool_]] | None = None
+    commands: tuple[str, ...] = ()  # that give its scores again; empty: `mico-hub attack` and `score` on its name
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -65,6 +66,7 @@ class Result:
         title: str = "",
         truth: Mapping[int, ArrayLike] | None = None,
         seconds: float | None = None,
+        commands: Sequence[str] = (),
     ) -> "Result":
         """The result of predictions.
 
@@ -76,6 +78,7 @@ class Result:
             title: Its name for people; the same by default.
             truth: Model id -> (2m,) membership, see `Handle.truth`; None: as it is public.
             seconds: That the attack took, where they were measured.
+            commands: That give its scores again, where it is not a reference attack's by its name.
 
         Raises:
             SourceError: The membership is hidden, and no truth is given.
@@ -97,7 +100,13 @@ class Result:
             seconds=seconds,
             noise_multiplier=manifest.noise_multiplier,
             twin=[np.isin(rows[model_id]["challenge"], twins.records) for model_id in ids] if twins else None,
+            commands=tuple(commands),
         )
+
+    @property
+    def label(self) -> str:
+        """Title and name, once where they are the same."""
+        return self.attack if self.title == self.attack else f"{self.title} ({self.attack})"
 
     @cached_property
     def scores(self) -> Mapping[str, float]:

@@ -140,7 +140,7 @@ def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
             f"{against.interval.low:+.4f} to {against.interval.high:+.4f}",
             f"{against.probability:.3f}",
         )  # fmt: skip
-        rows.append((f"{place}", result.title, f"{place.value:.4f}", _interval(place.interval), *behind))
+        rows.append((f"{place}", result.label, f"{place.value:.4f}", _interval(place.interval), *behind))
         if _more_columns(results):
             without, interval = result.without_twins, result.intervals_without_twins.get(RANKING)
             rows[-1] += (f"{without[RANKING]:.4f}" if without else "-", _interval(interval))
@@ -161,7 +161,8 @@ def _result_as_json(result: Result) -> dict[str, Any]:
     return {
         "suite": result.suite.name,
         "split": result.split,
-        "attack": result.title,
+        "attack": result.attack,
+        "title": result.title,
         "models": len(result.membership),
         "scores": dict(result.scores),
         "points_with_twin": result.twins,
