@@ -232,9 +232,8 @@ def test_all_attacks_are_a_ladder(work: Path, capsys: pytest.CaptureFixture[str]
     code, out, err = run(capsys, "attack", "digits_inf", "--attack", "all", "--html", "report.html", "--out", "all")
     assert code == 0, err
     for attack in LADDER:
-        assert re.search(
-            rf"^[\d-]+ +{re.escape(attack.title)} \({attack.name}\) +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M
-        ), attack.title
+        named = re.escape(f"{attack.title} ({attack.name})")
+        assert re.search(rf"^[\d-]+ +{named} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title
         assert (work / "all" / attack.name / "digits" / "digits_inf" / "train" / "model_0" / "prediction.csv").is_file()
     assert "lira_offline, lira_fixed, lira: " in out
     assert "records have fewer than 2 IN or OUT models" in out
@@ -378,5 +377,4 @@ def test_an_attack_that_there_is_not_is_named(work: Path, capsys: pytest.Capture
     (work / "folder.py").mkdir()
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "folder.py")
     assert code == 2
-    assert "no file folder.py, it is a folder" in err        named = re.escape(f"{attack.title} ({attack.name})")
-        assert re.search(rf"^[\d-]+ +{named} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title
+    assert "no file folder.py, it is a folder" in err

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,21 @@ def suite_of(models: int = 50, points: int = 200, shift: float = 0.5, seed: int 
     return membership, rng.normal(size=(models, points)) + shift * membership
 
 
+def check_each_resample(membership: Sequence[Any], predictions: Sequence[Any], draws: int, seed: int) -> None:
+    """Resampled scores against a naive twin, which sorts the points of the models drawn, some of them repeatedly."""
+    drawn = draw_models(len(membership), draws, np.random.default_rng(seed))
+    found = resampled_scores(count(membership, predictions), drawn)
+    for position, counts in enumerate(drawn.astype(int)):
+        models_drawn = np.repeat(np.arange(len(membership)), counts).tolist()
+        points = [np.concatenate([lists[i] for i in models_drawn]) for lists in (membership, predictions)]
+        if 0 < np.mean(points[0]) < 1:
+            naive = mico_score(*points) | full_scores(*points)
+        else:
+            naive = dict.fromkeys(found, np.nan)
+        for name, of_draws in found.items():
+            assert of_draws[position] == pytest.approx(naive[name], abs=1e-12, nan_ok=True), name
+
+
 @given(st.integers(2, 6), st.integers(1, 8), st.integers(1, 30), st.integers(0, 2**32 - 1))
 @settings(max_examples=150)
 def test_every_score_of_every_resample_equals_scoring_its_points(models: int, m: int, values: int, seed: int) -> None:
@@ -42,14 +58,23 @@ def test_every_score_of_every_resample_equals_scoring_its_points(models: int, m:
     rng = np.random.default_rng(seed)
     membership = [rng.permutation(np.repeat([0, 1], m)) for _ in range(models)]
     predictions = [rng.integers(0, values, 2 * m) / values for _ in range(models)]
-    drawn = draw_models(models, 10, rng)
-    found = resampled_scores(count(membership, predictions), drawn)
-    for position, counts in enumerate(drawn.astype(int)):
-        models_drawn = np.repeat(np.arange(models), counts)
-        points = [np.concatenate([lists[i] for i in models_drawn]) for lists in (membership, predictions)]
-        naive = mico_score(*points) | full_scores(*points)
-        for name, of_draws in found.items():
-            assert of_draws[position] == pytest.approx(naive[name], abs=1e-12), name
+    check_each_resample(membership, predictions, 10, seed)
+
+
+@given(st.integers(2, 6), st.integers(1, 30), st.integers(0, 2**32 - 1))
+@settings(max_examples=100)
+def test_models_of_one_class_and_of_any_size_are_resampled_alike(models: int, values: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    membership = [rng.integers(0, 2, rng.integers(1, 9)) for _ in range(models)]
+    check_each_resample(membership, [rng.integers(0, values, len(model)) / values for model in membership], 10, seed)
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3, 16])
+@pytest.mark.parametrize("shift", [-2.0, 0.0, 0.5, 3.0])
+def test_long_curves_are_resampled_alike(decimals: int, shift: float) -> None:
+    membership, predictions = suite_of(12, 100, shift)
+    predictions[3] += 2  # a model unlike the others
+    check_each_resample(membership, np.round(predictions, decimals), 25, 0)
 
 
 def test_every_score_has_an_interval() -> None:

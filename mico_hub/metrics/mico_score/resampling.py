@@ -10,17 +10,22 @@ A resample is a count of each model, so its curve is a matrix product of counts 
 again. Nothing but numpy is imported: this file is published with the metric.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .scores import MAX_FPRS, SCORES, Score
-from .scoring import corners, headline_scores, wrong_labels
+from .scoring import headline_scores, wrong_labels
 
 FloatArray = NDArray[np.float64]
+Numbers = NDArray[Any]
+Columns = NDArray[np.intp]  # positions of thresholds
 
 DRAWS = 2_000
 LEVEL = 0.95
@@ -114,16 +119,39 @@ def resampled_scores(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, Fl
         The keys of `SCORES`, each (draws,), as `mico_score` and `curves.full_scores` compute them. NaN where a resample
         has only members or only non-members.
     """
-    highest = tuple(score for score in SCORES if score.highest)
-    scores = _on_curves(counts, drawn, highest, _ends_of_runs(counts))
-    scores |= {key: of(counts, drawn) for key, of in _FASTER.items()}
+    scores = _of_few_points(counts, drawn) | {key: of(counts, drawn) for key, of in _FASTER.items()}
     if others := tuple(score for score in SCORES if score.key not in scores):
-        scores |= _on_curves(counts, drawn, others, np.ones(counts.false_positives.shape[1], dtype=np.bool_))
+        scores |= _of_whole_curves(counts, drawn, others)
     if counts.mixed:  # only then can a point be dropped that the competition would have liked
         scores |= _competition_tprs(counts, drawn)
-    members, others_drawn = (drawn @ each[:, -1] for each in (counts.true_positives, counts.false_positives))
-    one_class = (members == 0) | (others_drawn == 0)
-    return {score.key: np.where(one_class, np.nan, scores[score.key]) for score in SCORES}
+    one_class = (_all(counts.true_positives, drawn) == 0) | (_all(counts.false_positives, drawn) == 0)
+    return {score.key: np.where(one_class[:, 0], np.nan, scores[score.key]) for score in SCORES}
+
+
+def _all(of_class: NDArray[np.float32], drawn: NDArray[np.float32]) -> FloatArray:
+    """How many members, or non-members, each resample has: (draws, 1)."""
+    return np.asarray(drawn @ of_class[:, -1:], dtype=np.float64)
+
+
+def _chunks(
+    drawn: NDArray[np.float32], false: NDArray[np.float32], true: NDArray[np.float32]
+) -> Iterator[tuple[slice, Numbers, Numbers]]:
+    """Some draws at a time, and their curves in counts, (draws, columns) each: as many as fit into memory."""
+    chunk = max(1, _CHUNK // false.shape[1])
+    for start in range(0, len(drawn), chunk):
+        here = slice(start, start + chunk)
+        yield here, drawn[here] @ false, drawn[here] @ true
+
+
+def _of_whole_curves(counts: Counts, drawn: NDArray[np.float32], scores: Sequence[Score]) -> dict[str, FloatArray]:
+    """Scores of the resampled curves with all thresholds, key -> (draws,)."""
+    found: dict[str, list[FloatArray]] = {score.key: [] for score in scores}
+    for _, *curves in _chunks(drawn, counts.false_positives, counts.true_positives):
+        with np.errstate(invalid="ignore", divide="ignore"):
+            fpr, tpr = (curve / curve[:, -1:].astype(np.float64) for curve in curves)
+        for score in scores:
+            found[score.key].append(score.of(fpr, tpr))
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def _ends_of_runs(counts: Counts) -> NDArray[np.bool_]:
@@ -139,22 +167,98 @@ def _ends_of_runs(counts: Counts) -> NDArray[np.bool_]:
     return ends
 
 
-def _on_curves(
-    counts: Counts, drawn: NDArray[np.float32], scores: Sequence[Score], at: NDArray[np.bool_]
-) -> dict[str, FloatArray]:
-    """Scores of the resampled curves with the thresholds `at`, key -> (draws,)."""
-    false, true = counts.false_positives[:, at], counts.true_positives[:, at]
-    found: dict[str, list[FloatArray]] = {score.key: [] for score in scores}
-    chunk = max(1, _CHUNK // false.shape[1])
-    for start in range(0, len(drawn), chunk):
+def _of_few_points(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, FloatArray]:
+    """The scores that few points of each curve decide, key -> (draws,): see `Score.few`."""
+    ends, rates = _ends_of_runs(counts), len(MAX_FPRS)
+    false, true = counts.false_positives[:, ends], counts.true_positives[:, ends]
+    others, members = _all(false, drawn), _all(true, drawn)
+    allowed = np.concatenate([_allowed(others, np.less), _allowed(others, np.less_equal)], axis=1)
+    pooled_false, pooled_true = (each.sum(axis=0, dtype=np.float64, keepdims=True) for each in (false, true))
+    chords = _corners(pooled_false, pooled_true, np.array([0, false.shape[1] - 1]))
+    fpr, tpr = points = np.empty((2, len(drawn), 4 * rates + 1))
+    for here, *curves in _chunks(drawn, false, true):
+        last = _last(curves[0], allowed[here])
+        hulls = _hulls(curves[0], curves[1], chords)
+        right = (hulls[0][:, None] > allowed[here, rates:, None]).argmax(axis=2)
+        best = (others[here] * hulls[1] - members[here] * hulls[0]).argmax(axis=1, keepdims=True)
+        rows, corners = np.arange(len(last))[:, None], np.concatenate([right - 1, right, best], axis=1)
+        for of_class, curve, hull in zip(points, curves, hulls, strict=True):
+            of_class[here] = np.append(curve[rows, last], hull[rows, corners], axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        fpr /= others
+        tpr /= members
+    columns = {rate: slice(i, -1, rates) for i, rate in enumerate(MAX_FPRS)}
+    of_score = {score: columns[score.max_fpr] if score.max_fpr else slice(-1, None) for score in SCORES if score.few}
+    return {score.key: score.of(fpr[:, points], tpr[:, points]) for score, points in of_score.items()}
+
+
+def _allowed(others: FloatArray, within: Callable[[Numbers, float], Numbers]) -> FloatArray:
+    """The most false positives of which the rate is within each of `MAX_FPRS`: (curves, rates), of (curves, 1) others.
+
+    The rate is divided as for one curve, so that rounding decides alike.
+    """
+    allowed = []
+    for max_fpr in MAX_FPRS:
+        near = np.floor(max_fpr * others) + np.arange(-1, 2)
         with np.errstate(invalid="ignore", divide="ignore"):
-            fpr, tpr = (
-                each.astype(np.float64) / each[:, -1:].astype(np.float64)
-                for each in (drawn[start : start + chunk] @ false, drawn[start : start + chunk] @ true)
-            )
-        for score in scores:
-            found[score.key].append(score.of(fpr, tpr))
-    return {key: np.concatenate(parts) for key, parts in found.items()}
+            allowed.append(near[:, 0] - 1 + within(near / others, max_fpr).sum(axis=1))
+    return np.stack(allowed, axis=1)
+
+
+def _last(false: Numbers, allowed: FloatArray) -> Columns:
+    """The last column of each curve with at most so many false positives: (curves, bounds)."""
+    rows = zip(false, allowed.astype(false.dtype), strict=True)
+    found: Columns = np.array([row.searchsorted(most, side="right") for row, most in rows])
+    return np.maximum(found - 1, 0)  # below 0 where there are no non-members at all
+
+
+def _hulls(false: Numbers, true: Numbers, chords: Columns) -> tuple[FloatArray, FloatArray]:
+    """The corners of each curve's upper convex hull, from left to right; the last again and again to fill the rows.
+
+    Args:
+        false: (curves, columns) counts of false positives, ascending.
+        true: (curves, columns) likewise.
+        chords: As for `_corners`.
+
+    Returns:
+        Two (curves, corners), of whole numbers.
+    """
+    at = _corners(false, true, chords)
+    many = np.bincount(at // false.shape[1])[:, None]
+    filled = at[many.cumsum()[:, None] - many + np.minimum(np.arange(many.max()), many - 1)]
+    return false.ravel()[filled].astype(np.float64), true.ravel()[filled].astype(np.float64)
+
+
+def _corners(false: Numbers, true: Numbers, chords: Columns) -> Columns:
+    """Where the corners of the upper convex hulls are in the flattened (curves, columns).
+
+    A point that is not above the line between two others, left and right of it, is no corner. So points are left out
+    that are not above the line between their neighbours, all at once, until all are. Before, those that are below the
+    lines between the columns `chords`, the first and the last among them: of similar curves nearly all are, where these
+    are the corners of one.
+    """
+    above, edge = np.ones(false.shape, dtype=np.bool_), np.zeros(false.shape, dtype=np.bool_)
+    edge[:, [0, -1]] = True
+    x, y = false[:, chords, None], true[:, chords, None]
+    run, rise = np.diff(x, axis=1), np.diff(y, axis=1)
+    room = np.float32(1e-6) * (run * y[:, -1:] + rise * x[:, -1:])  # more than single precision rounds
+    height = run * y[:, :-1] - rise * x[:, :-1] - room
+    for i, (start, stop) in enumerate(pairwise(chords)):
+        between = slice(start + 1, stop)
+        over = run[:, i] * true[:, between]
+        over -= rise[:, i] * false[:, between]
+        np.greater_equal(over, height[:, i], out=above[:, between])
+    at = np.flatnonzero(above)
+    edge, x, y = edge.ravel().take(at), *(each.ravel().take(at).astype(np.float64) for each in (false, true))
+    kept = edge | np.append(True, (x[1:] != x[:-1]) | (y[1:] != y[:-1]))  # each point once
+    while True:
+        left = np.flatnonzero(kept)  # and `take`, which is faster than the mask
+        at, edge, x, y = at.take(left), edge.take(left), x.take(left), y.take(left)
+        step_x, step_y = x[1:] - x[:-1], y[1:] - y[:-1]
+        kept = edge.copy()
+        kept[1:-1] |= step_y[:-1] * step_x[1:] > step_x[:-1] * step_y[1:]
+        if kept.all():
+            return at
 
 
 def _areas(counts: Counts, drawn: NDArray[np.float32]) -> FloatArray:
@@ -176,18 +280,50 @@ _FASTER: Mapping[str, Callable[[Counts, NDArray[np.float32]], FloatArray]] = {"A
 
 def _competition_tprs(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, FloatArray]:
     """`competition_tpr_at_fpr` of each resample: its own thresholds alone, without the points that would be dropped."""
-    found = np.empty((len(MAX_FPRS), len(drawn)))
-    for position, weights in enumerate(drawn):
-        false, true = weights @ counts.false_positives, weights @ counts.true_positives
-        there = np.flatnonzero(np.diff(false + true)) + 1
-        # No later threshold matters, but the first of them tells whether the one before it is a corner.
-        there = there[: np.searchsorted(false[there], max(MAX_FPRS) * false[-1], side="right") + 1]
-        kept = there[corners(false[there], true[there])]
-        fpr = np.append(0.0, false[kept].astype(np.float64) / false[-1])
-        tpr = np.append(0.0, true[kept].astype(np.float64) / true[-1])
-        for rate, max_fpr in enumerate(MAX_FPRS):
-            found[rate, position] = tpr[fpr < max_fpr].max()
-    return {f"TPR_FPR_{int(1e4 * max_fpr)}": found[rate] for rate, max_fpr in enumerate(MAX_FPRS)}
+    allowed = _allowed(_all(counts.false_positives, drawn), np.less)
+    most = allowed.max(axis=1)
+    # No threshold matters that is behind the first one beyond the largest rate; it tells whether the last is a corner.
+    width = 1 + bisect_left(
+        range(counts.false_positives.shape[1] - 1),
+        True,
+        key=lambda column: bool((drawn @ counts.false_positives[:, column] > most).all()),
+    )
+    found = np.empty_like(allowed)
+    for here, false, true in _chunks(drawn, counts.false_positives[:, :width], counts.true_positives[:, :width]):
+        found[here] = np.take_along_axis(true, _last_corner(false, true, _last(false, allowed[here])), axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found /= _all(counts.true_positives, drawn)
+    return {f"TPR_FPR_{int(1e4 * max_fpr)}": of_rate for max_fpr, of_rate in zip(MAX_FPRS, found.T, strict=True)}
+
+
+def _last_corner(false: Numbers, true: Numbers, last: Columns) -> Columns:
+    """The last column of each curve up to `last` that `scoring.corners` keeps of those where it has a point.
+
+    Args:
+        false: (curves, columns) counts of false positives.
+        true: (curves, columns) likewise.
+        last: (curves, rates), each before the curve's last point.
+    """
+    total, at = false + true, last.ravel().copy()
+    rows = np.repeat(np.arange(len(false)), last.shape[1])
+    unsure = np.flatnonzero(total[rows, at] > 0)  # (0, 0) is prepended later, and stays
+    while unsure.size:
+        row, here = rows[unsure], at[unsure]
+        before, after = (_neighbour(total, row, here, step) for step in (-1, 1))
+        dropped = total[row, before] > 0
+        for each in (false, true):
+            dropped &= each[row, here] - each[row, before] == each[row, after] - each[row, here]
+        unsure = unsure[dropped]
+        at[unsure] = before[dropped]
+    return at.reshape(last.shape)
+
+
+def _neighbour(total: Numbers, rows: Columns, columns: Columns, step: int) -> Columns:
+    """The next columns in one direction where the curves of these rows have another point."""
+    found = columns + step
+    while (same := total[rows, found] == total[rows, columns]).any():
+        found[same] += step
+    return found
 
 
 def interval_of(values: FloatArray, level: float = LEVEL) -> Interval:
@@ -201,9 +337,9 @@ def interval_of(values: FloatArray, level: float = LEVEL) -> Interval:
     if np.isnan(values).any():
         raise ValueError("expected members and non-members in every resample; the models have too few of one of them")
     # Between two values that were drawn nothing is interpolated, so that infinite ones do no harm.
-    low = np.quantile(values, (1 - level) / 2, method="lower")
-    high = np.quantile(values, (1 + level) / 2, method="higher")
-    return Interval(float(low), float(high))
+    low, high = (share * (len(values) - 1) for share in ((1 - level) / 2, (1 + level) / 2))
+    ascending = np.sort(values)
+    return Interval(float(ascending[math.floor(low)]), float(ascending[math.ceil(high)]))
 
 
 def intervals(

@@ -26,7 +26,9 @@ class Score:
     of: Callable[[FloatArray, FloatArray], FloatArray]
     """(curves, points) false positive rates, ascending from 0 to 1, and true positive rates -> (curves,)."""
     competition: bool = False  # whether it is read off the competition's curve, which lacks collinear points
-    highest: bool = False  # whether points that others are left of and above change nothing: resampling leaves them out
+    few: bool = False
+    """Whether few points decide it, the only ones that resampling keeps: with a `max_fpr` the last below it, the last
+    at most there, and the ends of the convex hull's line over it; without, the one furthest above the diagonal."""
     max_fpr: float | None = None  # of the scores that there are one of for each of `MAX_FPRS`
 
 
@@ -104,8 +106,8 @@ def _at(key: str, title: str, of: OfRate, competition: bool = False) -> tuple[Sc
 SCORES: tuple[Score, ...] = (
     *_at("TPR_FPR_{}", "TPR at FPR < {:g}", _below, competition=True),
     Score("AUC", "AUC", _area, competition=True),
-    Score("MIA", "advantage, max(TPR - FPR)", _advantage, competition=True, highest=True),
-    Score("accuracy", "best balanced accuracy", _accuracy, competition=True, highest=True),
+    Score("MIA", "advantage, max(TPR - FPR)", _advantage, competition=True, few=True),
+    Score("accuracy", "best balanced accuracy", _accuracy, competition=True, few=True),
     *_at("TPR_FPR_le_{}", "TPR at FPR <= {:g}, whole curve", _at_most),
     *_at("TPR_FPR_hull_{}", "TPR at FPR {:g}, randomised threshold", hull_at),
 )
