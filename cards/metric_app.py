@@ -39,7 +39,7 @@ def score(predictions: str, membership: str) -> list[list[str]]:
     intervals = found.get("intervals", {})
     rows = []
     for name, title in TITLES.items():
-        low, high = intervals.get(name, (None, None))
+        low, high = intervals.get(name) or (None, None)
         rows.append([title, f"{found[name]:.4f}", "-" if low is None else f"{low:.4f} to {high:.4f}"])
     return rows
 

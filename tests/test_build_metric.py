@@ -23,7 +23,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_folder_holds_what_a_space_needs(space: Path) -> None:
     names = {path.name for path in space.iterdir()}
-    modules = {"mico_score.py", "scoring.py", "curves.py", "resampling.py", "scores.py"}
+    modules = {"mico_score.py", "scoring.py", "curves.py", "intervals.py", "resampling.py", "scores.py"}
     assert names == modules | {"README.md", "app.py", "requirements.txt"}
 
 

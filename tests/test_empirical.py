@@ -136,16 +136,28 @@ def test_the_pooled_estimate_is_near_the_truth_and_its_interval_is_over_models()
     membership, scores = simulate(rng, EPSILON, models=200, m=100, together=0.7)
     estimate, interval = pooled_epsilon(membership, scores, Rule(0.5), delta=0, rng=rng)
     assert estimate == pytest.approx(EPSILON, abs=0.4)
+    assert interval
     assert interval.low < estimate < interval.high
     membership, scores = simulate(rng, EPSILON, models=200, m=100, together=0.0)
     _, narrow = pooled_epsilon(membership, scores, Rule(0.5), delta=0, rng=rng)
+    assert narrow
     assert interval.high - interval.low > 3 * (narrow.high - narrow.low)
 
 
+def test_an_estimate_of_few_models_has_a_wide_interval_and_of_one_none() -> None:
+    rng = np.random.default_rng(3)
+    membership, scores = simulate(rng, EPSILON, models=4, m=100, together=0.7)
+    estimate, interval = pooled_epsilon(membership, scores, Rule(0.5), delta=0, rng=rng)
+    assert interval
+    assert 0 <= interval.low < estimate < interval.high
+    assert pooled_epsilon(membership[:1], scores[:1], Rule(0.5), delta=0, rng=rng)[1] is None
+
+
 def test_a_perfect_rule_has_an_infinite_estimate() -> None:
-    membership = [[0, 1, 0, 1, 0, 1]] * 5
-    estimate, interval = pooled_epsilon(membership, membership, Rule(1), delta=0, rng=np.random.default_rng(0))
-    assert (estimate, interval) == (math.inf, (math.inf, math.inf))
+    for models, low in ((30, math.inf), (5, 0)):  # of few models the standard error is infinite
+        membership = [[0, 1, 0, 1, 0, 1]] * models
+        estimate, interval = pooled_epsilon(membership, membership, Rule(1), delta=0, rng=np.random.default_rng(0))
+        assert (estimate, interval) == (math.inf, (low, math.inf))
 
 
 def test_the_bayesian_interval_is_its_definition() -> None:

@@ -14,6 +14,7 @@ from mico_hub.reporting import figures, page
 from mico_hub.reporting.findings import conclusions
 from mico_hub.reporting.page import HEADERS, save_figures, table, write_report
 from mico_hub.reporting.results import Result
+from mico_hub.scoring import Estimate
 from mico_hub.suites import get_suite
 
 TITLES = {"loss": "loss threshold", "lira": "LiRA, online", "odd": 'odd <b>&"$x$"'}
@@ -175,6 +176,22 @@ def test_a_single_model_gets_no_interval_and_no_verdict(tmp_path: Path) -> None:
     write_report(lone, tmp_path / "report.html", "one model")
 
 
+def test_too_few_points_or_models_for_the_usual_interval_are_told() -> None:
+    membership, rng = [np.tile([0, 1], 20)] * 2, np.random.default_rng(0)
+    few = [
+        make("digits_inf", 0, attack=name, membership=membership, predictions=[rng.random(40), rng.random(40)])
+        for name in ("lira", "loss")
+    ]
+    assert "fewer than 50 non-members, so no interval" in words(few)
+    text = " ".join("".join(check(page.html(few, "few")).text).split())
+    assert "Of fewer than 30 models an interval is the score plus and minus Student's t" in text
+    assert "Non-members that it takes: 50 at 0.1; here are 40." in text
+    assert "to the first" in text
+    many = page.html([make("digits_inf", 1.0, models=30)], "many")
+    assert "Student's t" not in many
+    assert "Non-members that it takes" not in many
+
+
 def test_the_price_of_dp_is_told_as_it_is() -> None:
     def price(*accuracies: float | None) -> str:
         suites = ("digits_inf", "digits_hi", "digits_lo")
@@ -229,9 +246,10 @@ def test_final_is_the_main_split_and_train_is_called_approximate() -> None:
     assert "(digits_inf, final)" in words(both)
     assert "not distinguishable from chance" in words(both)
     assert "(digits_inf, dev)" in words(both[:1])
-    assert "approximate and too narrow" not in words(both)
+    assert "intervals are approximate" not in words(both)
     train = [make("digits_inf", 1.5, split="train")]
-    assert "approximate and too narrow" in words(train)
+    assert "intervals are approximate. Measured, they were not too narrow with 100 models" in words(train)
+    assert "not too narrow with 100 models" in page.html(train, "train")
     assert "--truth" not in page.html(train, "train")
 
 
@@ -307,20 +325,26 @@ def test_unusable_results_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("decimals", [0, 8])
-def test_a_band_is_that_of_resampled_and_sorted_points(decimals: int) -> None:
+@pytest.mark.parametrize("models", [4, 32])
+def test_a_band_is_that_of_resampled_and_sorted_points(models: int, decimals: int) -> None:
     rng = np.random.default_rng(3)
-    membership = [rng.permutation(np.repeat([0, 1], size)) for size in (5, 8, 3, 6)]
+    membership = [rng.permutation(np.repeat([0, 1], size)) for size in (5, 8, 3, 6) * (models // 4)]
     predictions = [rng.normal(of_model).round(decimals) for of_model in membership]
     made = figures.curve("", 0, membership, predictions, main=True, rng=np.random.default_rng(1))
     naive = []
-    for counts in np.random.default_rng(1).multinomial(4, [0.25] * 4, size=figures.BAND_DRAWS):
-        drawn = np.repeat(np.arange(4), counts)
+    for counts in np.random.default_rng(1).multinomial(models, [1 / models] * models, size=figures.BAND_DRAWS):
+        drawn = np.repeat(np.arange(models), counts)
         fpr, tpr, _ = full_roc_curve(
             np.concatenate([membership[i] for i in drawn]), np.concatenate([predictions[i] for i in drawn])
         )
         naive.append([max(tpr[fpr <= x + 1e-9]) for x in made.fpr])
     assert made.band is not None
-    np.testing.assert_allclose(made.band, np.quantile(naive, [0.025, 0.975], axis=0), atol=1e-6)
+    allowed = [int(x * made.negatives + 1e-9) >= 5 for x in made.fpr]
+    assert np.isnan(made.band).any(axis=0).tolist() == [not each for each in allowed]
+    estimates = [Estimate(value, np.array(draws), models, (0, 1)) for value, draws in
+                 zip(made.tpr, np.transpose(naive), strict=True)]  # fmt: skip
+    expected = np.transpose([each.interval() for each in estimates])
+    np.testing.assert_allclose(np.array(made.band)[:, allowed], expected[:, allowed], atol=1e-6)
     full = full_roc_curve(np.concatenate(membership), np.concatenate(predictions))
     assert made.tpr.tolist() == [max(full.tpr[full.fpr <= x + 1e-9]) for x in made.fpr]
 

@@ -38,8 +38,8 @@ class Audit:
     rule: Rule  # fixed on the train models
     certified: float  # lower bound at 95%
     outcomes: Outcomes  # of the one record a model that it is from
-    pooled: tuple[float, Interval]  # estimate
-    bayesian: tuple[float, Interval]  # estimate, posterior median
+    pooled: tuple[float, Interval | None]  # estimate
+    bayesian: tuple[float, Interval | None]  # estimate, posterior median
 
 
 def audit(
@@ -115,5 +115,5 @@ def _perfect(models: int, delta: float) -> float:
     return certified_bound(Outcomes(0, models // 2, 0, models - models // 2), delta)
 
 
-def _range(interval: Interval) -> str:
-    return f"{interval.low:.2f} to {interval.high:.2f}"
+def _range(interval: Interval | None) -> str:
+    return "no interval" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

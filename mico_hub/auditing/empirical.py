@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 from scipy.stats import beta
 
-from mico_hub.scoring import DRAWS, LEVEL, Interval, draw_models, interval_of
+from mico_hub.scoring import DRAWS, LEVEL, Estimate, Interval, draw_models
 
 FloatArray = NDArray[np.float64]
 
@@ -197,11 +197,11 @@ def pooled_epsilon(
     rng: np.random.Generator,
     draws: int = DRAWS,
     level: float = LEVEL,
-) -> tuple[float, Interval]:
+) -> tuple[float, Interval | None]:
     """An estimate of epsilon from all challenge records, with an interval by resampling models. It is no bound.
 
     Returns:
-        (estimate, interval); infinite where the rule makes no error of one kind.
+        (estimate, interval, None for a single model); infinite where the rule makes no error of one kind.
     """
     of_models = [Outcomes.of(rule, model, values) for model, values in zip(membership, scores, strict=True)]
     table = np.array(
@@ -212,7 +212,8 @@ def pooled_epsilon(
     def estimate(counts: FloatArray) -> FloatArray:
         return epsilon_of_rates(counts[..., 0] / counts[..., 1], counts[..., 2] / counts[..., 3], delta)
 
-    return float(estimate(table.sum(axis=0))), interval_of(estimate(drawn), level)
+    found = Estimate(float(estimate(table.sum(axis=0))), estimate(drawn), len(table), bounds=(0, math.inf))
+    return found.value, found.interval(level)
 
 
 def bayesian_epsilon(outcomes: Outcomes, delta: float, level: float = LEVEL) -> tuple[float, Interval]:

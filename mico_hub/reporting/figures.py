@@ -22,7 +22,7 @@ from matplotlib.ticker import PercentFormatter, StrMethodFormatter
 from numpy.typing import ArrayLike, NDArray
 
 from mico_hub.cache import atomic_path
-from mico_hub.scoring import count, draw_models, full_roc_curve
+from mico_hub.scoring import Estimate, count, draw_models, full_roc_curve, needed_non_members
 
 Scale = Literal["linear", "log"]
 FloatArray = NDArray[np.float64]
@@ -53,7 +53,7 @@ class Curve:
     fpr: FloatArray  # (grid,) ascending, from 0 to 1
     tpr: FloatArray  # (grid,) the best with at most that false positive rate
     main: bool  # solid; dashed for the lesser curves
-    band: tuple[FloatArray, FloatArray] | None  # (grid,) low and high
+    band: tuple[FloatArray, FloatArray] | None  # (grid,) low and high; NaN where there is none
     negatives: int  # non-members; no false positive rate but 0 is below 1 / negatives
 
 
@@ -102,8 +102,9 @@ def curve(
     negatives = int(np.count_nonzero(labels == 0))
     grid = np.union1d(np.linspace(0, 1, 201), np.geomspace(1 / negatives, 1, 161))
     full = full_roc_curve(labels, values)
-    band = _band(membership, predictions, grid, rng) if main and len(membership) > 1 else None
-    return Curve(label, style, grid, _at(full.fpr, full.tpr, grid), main, band, negatives)
+    tpr = _at(full.fpr, full.tpr, grid)
+    band = _band(membership, predictions, grid, tpr, rng) if main and len(membership) > 1 else None
+    return Curve(label, style, grid, tpr, main, band, negatives)
 
 
 def _at(fpr: FloatArray, tpr: FloatArray, grid: FloatArray) -> FloatArray:
@@ -113,9 +114,13 @@ def _at(fpr: FloatArray, tpr: FloatArray, grid: FloatArray) -> FloatArray:
 
 
 def _band(
-    membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike], grid: FloatArray, rng: np.random.Generator
+    membership: Sequence[ArrayLike],
+    predictions: Sequence[ArrayLike],
+    grid: FloatArray,
+    tpr: FloatArray,
+    rng: np.random.Generator,
 ) -> tuple[FloatArray, FloatArray]:
-    """The central 95% of the resampled curves at each point of the grid: two (grid,)."""
+    """The interval of the TPR at each point of the grid, by resampling models: two (grid,), NaN where there is none."""
     counts = count(membership, predictions)
     drawn = draw_models(counts.models, BAND_DRAWS, rng)
     curves = np.empty((BAND_DRAWS, len(grid)))
@@ -125,7 +130,13 @@ def _band(
             for of_class in (counts.false_positives, counts.true_positives)
         )
         curves[k] = _at(false / false[-1], true / true[-1], grid)
-    low, high = np.quantile(curves, [0.025, 0.975], axis=0)
+    negatives = counts.false_positives[:, -1].sum()
+    enough = [fpr > 0 and needed_non_members(fpr) <= negatives for fpr in grid]
+    found = [
+        Estimate(value, draws, counts.models, (0, 1), known).interval() or (np.nan, np.nan)
+        for value, draws, known in zip(tpr.tolist(), curves.T, enough, strict=True)
+    ]
+    low, high = np.array(found).T
     return low, high
 
 

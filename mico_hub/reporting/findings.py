@@ -8,7 +8,14 @@ import numpy as np
 
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.reporting.results import Result
-from mico_hub.scoring import DRAWS, RANKING, Interval, compare_draws
+from mico_hub.reporting.scorecard import LEAVE_ONE_OUT
+from mico_hub.scoring import (
+    RANKING,
+    Estimate,
+    Interval,
+    compare_estimates,
+    needed_non_members,
+)
 from mico_hub.suites import SPLITS, Suite
 
 CHANCE = 0.1
@@ -92,7 +99,7 @@ def _of_track(results: list[Result]) -> list[str]:
     if main[0].split == REVEALED_SPLIT:
         words.append(
             "These are models whose membership is public, each attacked with the others as its shadow models, so they "
-            "are not independent: the intervals are approximate and too narrow."
+            f"are not independent: {LEAVE_ONE_OUT}"
         )
     return words
 
@@ -115,7 +122,8 @@ def _on_suite(result: Result, first: bool, larger_budgets: Sequence[Result]) -> 
     """How much is found there. Only the first sentence spells out what is measured; the later ones lean on it."""
     name = f"{result.title}," if "," in result.title else result.title
     if result.interval is None:
-        interval = "a single model, so no interval"
+        few = "a single model" if len(result.membership) < 2 else f"fewer than {needed_non_members(CHANCE)} non-members"
+        interval = f"{few}, so no interval"
     else:
         interval = ("95% interval " if first else "") + percent_range(result.interval)
     budget = _capital(_budget(result.suite))
@@ -205,22 +213,25 @@ def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
         result.interval is None for result in (*best, *second)
     ):
         return ""
-    # Suites are different models, so each suite has resamples of its own; here they only need to be independent.
-    shuffles = [np.random.default_rng(i).permutation(DRAWS) for i in range(len(best))]
-    draws = np.mean(
-        [
-            (one.resampled(RANKING) - other.resampled(RANKING))[shuffle]
-            for one, other, shuffle in zip(best, second, shuffles, strict=True)
-        ],
-        axis=0,
-    )
-    difference = mean(result.tpr for result in best) - mean(result.tpr for result in second)
-    found = compare_draws(difference, draws)
+    found = compare_estimates(_mean(best), _mean(second))
+    if found.interval is None:
+        return ""
     verdict = "" if found.clear else ", which is inside the noise"
     return (
-        f" {_capital(best[0].title)} is ahead of {second[0].title} by {100 * difference:.1f} points "
+        f" {_capital(best[0].title)} is ahead of {second[0].title} by {100 * found.difference:.1f} points "
         f"(paired, {100 * found.interval.low:.1f} to {100 * found.interval.high:.1f}){verdict}."
     )
+
+
+def _mean(results: Sequence[Result]) -> Estimate:
+    """Of the score that ranks over an attack's suites, each with resamples of its own: its models are others.
+
+    It counts as of the fewest models of a suite, whose t interval is the widest.
+    """
+    scores = [result.estimates[RANKING] for result in results]
+    # The same for each attack, since they are compared; independent is all that resamples of two suites need to be.
+    draws = [np.random.default_rng(i).permutation(score.draws) for i, score in enumerate(scores)]
+    return Estimate(mean(s.value for s in scores), np.mean(draws, axis=0), min(s.models for s in scores))
 
 
 def _on_twins(results: Sequence[Result]) -> list[str]:

@@ -103,6 +103,8 @@ def html(results: Sequence[Result], title: str) -> str:
         overviews=[_overview(track, of_track) for track, of_track in tracks.items()],
         suites=[of_suite for of_track in tracks.values() for of_suite in _suites(of_track)],
         ranks=scorecard.RANKS,
+        few=scorecard.on_few(results, scorecard.RANKED_AT),
+        leave_one_out=scorecard.LEAVE_ONE_OUT,
         any_ceiling=_ceiling(results) is not None,
         any_twins=any(result.twins for result in results),
         drawn=len(_drawn(results)),
@@ -199,7 +201,7 @@ def _suites(results: Sequence[Result]) -> list[_Suite]:
             (result for result in results if result.suite.name == name), key=lambda result: attacks.index(result.attack)
         )
         main = main_results(of_suite)
-        comparable = len(main) > 1 and all(result.interval is not None for result in main)
+        comparable = len(main) > 1 and all(result.estimates for result in main)
         pictures = [
             _Picture(caption, figures.svg(figure, f"{name}-{what}", described))
             for what, (figure, caption, described) in _figures(of_suite, results).items()

@@ -12,17 +12,14 @@ from numpy.typing import ArrayLike, NDArray
 from mico_hub.data import DATASETS
 from mico_hub.handle import Handle
 from mico_hub.scoring import (
-    DRAWS,
     RANKING,
+    Estimate,
     Interval,
-    count,
-    draw_models,
+    estimates,
     full_scores,
     headline_scores,
-    interval_of,
     mean_per_model,
     per_model,
-    resampled_scores,
 )
 from mico_hub.suites import SPLITS, Suite
 
@@ -124,30 +121,24 @@ class Result:
         return full_scores(*self._pooled())
 
     @cached_property
-    def _resampled(self) -> Mapping[str, NDArray[np.float64]]:
-        return _resampled(self.membership, self.predictions)
-
-    def resampled(self, name: str) -> NDArray[np.float64]:
-        """A score on each resample, (draws,); the resamples are the same for all attacks on as many models."""
-        return self._resampled[name]
+    def estimates(self) -> Mapping[str, Estimate]:
+        """`estimates` of the pooled points, all attacks on as many models on the same resamples; none of one model."""
+        return _estimates(self.membership, self.predictions)
 
     @cached_property
-    def intervals(self) -> Mapping[str, Interval]:
-        """95%, by the keys of `resampled_scores`; none for a single model, which leaves nothing to resample."""
-        return {name: interval_of(values) for name, values in self._resampled.items()}
+    def intervals(self) -> Mapping[str, Interval | None]:
+        """95%, by the keys of `estimates`; None where there are too few points, see `Estimate.interval`."""
+        return {name: estimate.interval() for name, estimate in self.estimates.items()}
 
     @property
     def interval(self) -> Interval | None:
-        """95%, of `tpr`; None: a single model."""
+        """95%, of `tpr`; None: a single model, or too few points."""
         return self.intervals.get(RANKING)
 
     @cached_property
     def means(self) -> Mapping[str, tuple[float, Interval | None]]:
         """Each of `scores` of each model alone, its mean over models and an interval."""
-        alone = per_model(self.membership, self.predictions)
-        if len(self.membership) < 2:
-            return {name: (float(values.mean()), None) for name, values in alone.items()}
-        return dict(mean_per_model(alone, rng=np.random.default_rng(0)))
+        return mean_per_model(per_model(self.membership, self.predictions), rng=np.random.default_rng(0))
 
     @property
     def twins(self) -> int | None:
@@ -162,12 +153,25 @@ class Result:
         return headline_scores(*map(np.concatenate, self._alone()))
 
     @cached_property
-    def intervals_without_twins(self) -> Mapping[str, Interval]:
-        """95% of `without_twins`, by resampling as for `intervals`; none where a resample has only members, or none."""
+    def intervals_without_twins(self) -> Mapping[str, Interval | None]:
+        """95% of `without_twins`, as `intervals`; none where a resample has only members, or none."""
         if self.without_twins is None:
             return {}
-        resampled = _resampled(*self._alone())
-        return {name: interval_of(values) for name, values in resampled.items() if not np.isnan(values).any()}
+        found = _estimates(*self._alone())
+        return {name: each.interval() for name, each in found.items() if not np.isnan(each.draws).any()}
+
+    @property
+    def non_members(self) -> int:
+        """How many points are of non-members."""
+        return sum(int(np.count_nonzero(np.asarray(model) == 0)) for model in self.membership)
+
+    @property
+    def non_members_without_twins(self) -> int:
+        """How many of these have no exact twin, as far as known."""
+        if not self.twins:
+            return self.non_members
+        membership, _ = self._alone()
+        return sum(int(np.count_nonzero(model == 0)) for model in membership)
 
     def _alone(self) -> Iterator[list[NDArray[np.float64]]]:
         """Membership and predictions of each model, of the points without an exact twin."""
@@ -187,11 +191,9 @@ class Result:
         return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
 
 
-def _resampled(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, NDArray[np.float64]]:
-    """`resampled_scores`; none for a single model."""
+def _estimates(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, Estimate]:
+    """`estimates`; none for a single model."""
     if len(membership) < 2:
         return {}
-    counts = count(membership, predictions)
     # Fixed, so that a report can be made again, and so that all attacks on a split see the same resamples.
-    drawn = draw_models(counts.models, DRAWS, np.random.default_rng(0))
-    return resampled_scores(counts, drawn)
+    return estimates(membership, predictions, rng=np.random.default_rng(0))

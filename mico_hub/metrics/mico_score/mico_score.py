@@ -8,7 +8,8 @@ import evaluate
 import numpy as np
 
 from .curves import full_scores
-from .resampling import intervals
+from .intervals import intervals
+from .resampling import DRAWS
 from .scores import COMPETITION, WHOLE_CURVE
 from .scoring import mico_score, validate_predictions, wrong_labels
 
@@ -48,7 +49,9 @@ Returns:
     <whole curve>
     FP_1000, threshold_1000: false positives and threshold that TPR_FPR_le_1000 is realised with; so for each rate.
     tied_groups, points: how many predictions more than one point has, and how many points there are.
-    intervals: 95% interval [low, high] of each score, by resampling models; for one list for each model alone.
+    intervals: 95% interval [low, high] of each score, by resampling models, <draws> times; below 30 models by Student's
+        t from the resamples' standard error. None at a false positive rate within which there are fewer than 5 false
+        positives. For one list for each model alone.
 
 Examples:
     >>> import evaluate
@@ -66,6 +69,7 @@ Examples:
     (0.75, [0.75, 1.0])
 """
 
+INPUTS_DESCRIPTION = INPUTS_DESCRIPTION.replace("<draws>", f"{DRAWS:,}")
 for place, scores in (("<competition>", COMPETITION), ("<whole curve>", WHOLE_CURVE)):
     INPUTS_DESCRIPTION = INPUTS_DESCRIPTION.replace(
         place, "\n    ".join(f"{score.key}: {score.title}." for score in scores)
@@ -119,5 +123,5 @@ class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             scores |= full_scores(*points)
             if len(pooled) > 1:
                 found = intervals(references, pooled, rng=np.random.default_rng(seed))
-                scores["intervals"] = {name: list(interval) for name, interval in found.items()}
+                scores["intervals"] = {name: interval and list(interval) for name, interval in found.items()}
         return scores

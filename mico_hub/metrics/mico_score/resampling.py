@@ -1,44 +1,32 @@
-"""How sure a score is: intervals by resampling models, the paired difference of two attacks, ranks.
+"""Scores of resamples: models are drawn with replacement, and every score is read off each resample's curve.
 
-Models and not points are drawn, with replacement, because the points of a model are not independent: they share its
-training, and exactly half of them are members (Efron and Tibshirani 1993, chapters 8 and 13, on clusters). An interval
-says how the score would vary with other models of the same recipe. It is conditional on the shadow models: with others
-the attack would be another one. Where the targets are each other's shadows, as in leave-one-model-out, they are not
-independent, and an interval is approximate and too narrow.
+Models and not points are drawn, because the points of a model are not independent: they share its training, and
+exactly half of them are members (Efron and Tibshirani 1993, chapters 8 and 13, on clusters).
 
 A resample is a count of each model, so its curve is a matrix product of counts that are made once: no points are sorted
 again. Nothing but numpy is imported: this file is published with the metric.
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .scores import MAX_FPRS, SCORES, Score
-from .scoring import headline_scores, wrong_labels
+from .scoring import wrong_labels
 
 FloatArray = NDArray[np.float64]
 Numbers = NDArray[Any]
 Columns = NDArray[np.intp]  # positions of thresholds
 
 DRAWS = 2_000
-LEVEL = 0.95
 MOST_COUNTS = 50_000_000
 """Models times thresholds; more would not fit into memory."""
 _CHUNK = 300_000  # numbers in one array of resampled curves
-
-
-class Interval(NamedTuple):
-    """An interval that covers a score with the asked-for level of confidence."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -324,155 +312,3 @@ def _neighbour(total: Numbers, rows: Columns, columns: Columns, step: int) -> Co
     while (same := total[rows, found] == total[rows, columns]).any():
         found[same] += step
     return found
-
-
-def interval_of(values: FloatArray, level: float = LEVEL) -> Interval:
-    """The percentile interval of resampled values.
-
-    Raises:
-        ValueError: The level is not in (0, 1), or a value is NaN: a resample had only members or only non-members.
-    """
-    if not 0 < level < 1:
-        raise ValueError(f"expected a level in (0, 1), got {level}")
-    if np.isnan(values).any():
-        raise ValueError("expected members and non-members in every resample; the models have too few of one of them")
-    # Between two values that were drawn nothing is interpolated, so that infinite ones do no harm.
-    low, high = (share * (len(values) - 1) for share in ((1 - level) / 2, (1 + level) / 2))
-    ascending = np.sort(values)
-    return Interval(float(ascending[math.floor(low)]), float(ascending[math.ceil(high)]))
-
-
-def intervals(
-    membership: Sequence[ArrayLike] | NDArray[Any],
-    predictions: Sequence[ArrayLike] | NDArray[Any],
-    *,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-) -> dict[str, Interval]:
-    """An interval for each pooled score, by resampling models.
-
-    Args:
-        membership: One (points,) list of 0 and 1 for each model.
-        predictions: One (points,) list for each model, aligned with `membership`.
-        rng: Where the draws come from.
-        draws: Number of resamples.
-        level: Confidence, in (0, 1).
-
-    Returns:
-        The keys of `resampled_scores`.
-
-    Raises:
-        ValueError: As `count` and `interval_of`, or draws is below 1.
-    """
-    counts = count(membership, predictions)
-    scores = resampled_scores(counts, draw_models(counts.models, draws, rng))
-    return {name: interval_of(values, level) for name, values in scores.items()}
-
-
-def per_model(
-    membership: Sequence[ArrayLike] | NDArray[Any], predictions: Sequence[ArrayLike] | NDArray[Any]
-) -> dict[str, FloatArray]:
-    """`headline_scores` of each model alone, by a threshold of its own: key -> (models,).
-
-    Raises:
-        ValueError: As `mico_score`, for a model with only members or only non-members too.
-    """
-    scores = [headline_scores(labels, values) for labels, values in zip(membership, predictions, strict=True)]
-    return {name: np.array([of_model[name] for of_model in scores]) for name in scores[0]}
-
-
-def mean_per_model(
-    scores: Mapping[str, FloatArray], *, rng: np.random.Generator, draws: int = DRAWS, level: float = LEVEL
-) -> dict[str, tuple[float, Interval]]:
-    """The mean over models of each score of `per_model`, with an interval by resampling models."""
-    drawn = draw_models(len(next(iter(scores.values()))), draws, rng)
-    return {
-        name: (float(values.mean()), interval_of(drawn @ values / len(values), level))
-        for name, values in scores.items()
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two attacks on the same models: the first one's score less the second one's."""
-
-    difference: float
-    interval: Interval
-    probability: float  # share of resamples in which it is above 0, half of those in which it is 0
-
-    @property
-    def clear(self) -> bool:
-        """Whether the interval leaves out 0: the difference is not inside the noise."""
-        return self.interval.low > 0 or self.interval.high < 0
-
-
-def compare_draws(difference: float, draws: FloatArray, level: float = LEVEL) -> Comparison:
-    """From the difference of two scores and its resampled values, (draws,)."""
-    above = np.mean(draws > 0) + np.mean(draws == 0) / 2
-    return Comparison(float(difference), interval_of(draws, level), float(above))
-
-
-def compare(
-    membership: Sequence[ArrayLike] | NDArray[Any],
-    first: Sequence[ArrayLike] | NDArray[Any],
-    second: Sequence[ArrayLike] | NDArray[Any],
-    *,
-    rng: np.random.Generator,
-    draws: int = DRAWS,
-    level: float = LEVEL,
-) -> dict[str, Comparison]:
-    """Two attacks' predictions for the same models: each score's paired difference.
-
-    Both are scored on the same resamples, so that what makes a model hard for both cancels.
-
-    Returns:
-        The keys of `headline_scores`.
-
-    Raises:
-        ValueError: As `count`.
-    """
-    counts = [count(membership, predictions) for predictions in (first, second)]
-    drawn = draw_models(counts[0].models, draws, rng)
-    resampled = [resampled_scores(each, drawn) for each in counts]
-    pooled, *values = (np.concatenate([np.asarray(model) for model in each]) for each in (membership, first, second))
-    scores = [headline_scores(pooled, each) for each in values]
-    return {
-        name: compare_draws(scores[0][name] - scores[1][name], resampled[0][name] - resampled[1][name], level)
-        for name in scores[0]
-    }
-
-
-@dataclass(frozen=True, slots=True)
-class Rank:
-    """An attack's place among others on the same models."""
-
-    name: str
-    value: float
-    interval: Interval
-    best: int  # place, from 1, if every difference inside the noise went its way: 1 + those clearly better
-    worst: int  # place if none did: all but those clearly worse
-
-    def __str__(self) -> str:
-        return f"{self.best}" if self.best == self.worst else f"{self.best}-{self.worst}"
-
-
-def rank(values: Mapping[str, float], draws: Mapping[str, FloatArray], level: float = LEVEL) -> list[Rank]:
-    """Ranks attacks by their score; places of which the difference is inside the noise overlap.
-
-    Args:
-        values: Attack -> score; for a track, the mean over its suites.
-        draws: Attack -> its (draws,) resampled scores, all on the same resamples.
-        level: Confidence of the paired differences, each on its own.
-    """
-    places = []
-    for name, value in sorted(values.items(), key=lambda item: -item[1]):
-        differences = [
-            compare_draws(value - other_value, draws[name] - draws[other], level)
-            for other, other_value in values.items()
-            if other != name
-        ]
-        better = sum(each.interval.high < 0 for each in differences)
-        worse = sum(each.interval.low > 0 for each in differences)
-        places.append(Rank(name, float(value), interval_of(draws[name], level), 1 + better, len(values) - worse))
-    return places

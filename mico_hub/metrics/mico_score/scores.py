@@ -30,6 +30,7 @@ class Score:
     """Whether few points decide it, the only ones that resampling keeps: with a `max_fpr` the last below it, the last
     at most there, and the ends of the convex hull's line over it; without, the one furthest above the diagonal."""
     max_fpr: float | None = None  # of the scores that there are one of for each of `MAX_FPRS`
+    bounds: tuple[float, float] = (-np.inf, np.inf)  # of what it can be; no interval goes further
 
 
 def _below(max_fpr: float, fpr: FloatArray, tpr: FloatArray) -> FloatArray:
@@ -92,22 +93,23 @@ def _accuracy(fpr: FloatArray, tpr: FloatArray) -> FloatArray:
     return np.asarray((1 - (fpr + (1 - tpr)) / 2).max(axis=1))
 
 
+_SHARE = (0.0, 1.0)
 OfRate = Callable[[float, FloatArray, FloatArray], FloatArray]
 
 
 def _at(key: str, title: str, of: OfRate, competition: bool = False) -> tuple[Score, ...]:
     """A score at each of `MAX_FPRS`."""
     return tuple(
-        Score(key.format(int(1e4 * rate)), title.format(rate), partial(of, rate), competition, True, rate)
+        Score(key.format(int(1e4 * rate)), title.format(rate), partial(of, rate), competition, True, rate, _SHARE)
         for rate in MAX_FPRS
     )
 
 
 SCORES: tuple[Score, ...] = (
     *_at("TPR_FPR_{}", "TPR at FPR < {:g}", _below, competition=True),
-    Score("AUC", "AUC", _area, competition=True),
-    Score("MIA", "advantage, max(TPR - FPR)", _advantage, competition=True, few=True),
-    Score("accuracy", "best balanced accuracy", _accuracy, competition=True, few=True),
+    Score("AUC", "AUC", _area, competition=True, bounds=_SHARE),
+    Score("MIA", "advantage, max(TPR - FPR)", _advantage, competition=True, few=True, bounds=_SHARE),
+    Score("accuracy", "best balanced accuracy", _accuracy, competition=True, few=True, bounds=_SHARE),
     *_at("TPR_FPR_le_{}", "TPR at FPR <= {:g}, whole curve", _at_most),
     *_at("TPR_FPR_hull_{}", "TPR at FPR {:g}, randomised threshold", hull_at),
 )
