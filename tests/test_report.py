@@ -266,13 +266,8 @@ def test_the_table_has_every_result_in_order(results: list[Result]) -> None:
     assert [row[:2] for row in rows[::3]] == [(f"digits_{s}", p) for s in ("inf", "hi", "lo") for p in ("final", "dev")]
     result = make("digits_hi", 0.5)
     low, high = result.interval or (0, 0)
-    cells = (
-        "digits_hi",
-        "final",
-        "LiRA, online (lira)",
-        f"{100 * result.tpr:.1f}%",
-        f"{100 * low:.1f} to {100 * high:.1f}%",
-    )
+    numbers = (f"{100 * result.tpr:.1f}%", f"{100 * low:.1f} to {100 * high:.1f}%")
+    cells = ("digits_hi", "final", "LiRA, online (lira)", *numbers)
     assert table([result])[1] == [(*cells, f"{result.scores['AUC']:.3f}", "91.2%", "10", "12.3")]
     assert len(tables.text(headers, rows).splitlines()) == 20
     assert table([make("digits_inf", 1.0, accuracy=None)])[1][0][6:8] == ("-", "inf")

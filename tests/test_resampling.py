@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -204,6 +205,41 @@ def test_two_attacks_are_compared_on_the_same_resamples() -> None:
     assert mirrored.difference == -found.difference
     same = compare(membership, better, better, rng=rng, draws=50)["AUC"]
     assert (same.difference, same.interval, same.probability, same.clear) == (0, (0, 0), 0.5, False)
+
+
+def test_without_a_generator_the_draws_are_the_same_each_time() -> None:
+    membership, predictions = suite_of(8, 40)
+    better = predictions + 0.15 * membership
+    rngs = [np.random.default_rng(0) for _ in range(2)]
+    assert intervals(membership, better, draws=50) == intervals(membership, better, rng=rngs[0], draws=50)
+    compared = compare(membership, better, predictions, rng=rngs[1], draws=50)
+    assert compare(membership, better, predictions, draws=50) == compared
+
+
+@pytest.mark.parametrize("form", ["numpy", "torch", "pandas", "arrow"])
+def test_columns_of_a_dataset_in_any_format_are_taken(form: str) -> None:
+    membership, predictions = suite_of(4, 10)
+    held = datasets.Dataset.from_dict({"m": membership, "p": predictions}).with_format(form)
+    expected = compare(membership, predictions, 1 - predictions, draws=20)
+    assert compare(held["m"], held["p"], 1 - predictions, draws=20) == expected
+    assert per_model(held["m"], held[:]["p"])["AUC"].tolist() == per_model(membership, predictions)["AUC"].tolist()
+
+
+def test_what_holds_no_models_is_refused_in_words() -> None:
+    split = datasets.Dataset.from_dict({"membership": [[0, 1]]})
+    refused: list[tuple[Any, str]] = [
+        (datasets.DatasetDict(train=split), "membership: expected lists, got a DatasetDict: pass a column"),
+        (split, "membership: expected lists, got a Dataset: pass a column"),
+        ([], "membership: expected at least one model, got none"),
+        ([None, [0, 1]], "model at position 0: the membership is hidden"),
+    ]
+    for membership, message in refused:
+        with pytest.raises(ValueError, match=message):
+            compare(membership, [[0.1, 0.9]] * 2, [[0.1, 0.9]] * 2)
+    with pytest.raises(ValueError, match="expected at least one model, got none"):
+        per_model([], [])
+    with pytest.raises(ValueError, match="predictions: expected numbers, got a DatasetDict"):
+        mico_score([0, 1], datasets.DatasetDict(train=split))
 
 
 def test_ranks_say_when_a_difference_is_inside_the_noise() -> None:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import datasets
 import evaluate
 import numpy as np
 import pytest
@@ -353,6 +355,42 @@ def test_the_module_gives_the_golden_scores(metric: Any, name: str) -> None:
 def test_the_module_says_which_model_is_wrong(metric: Any, change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         metric.compute(**(NESTED | change))
+
+
+COLUMN = "pass a column of one split, such as suite"
+SPLIT = datasets.Dataset.from_dict({"membership": NESTED["references"]})
+
+
+@pytest.mark.parametrize("form", [None, "numpy", "torch", "pandas", "arrow"])
+def test_the_module_takes_columns_and_rows_of_a_dataset_in_any_format(metric: Any, form: str | None) -> None:
+    formatted = SPLIT.with_format(form)
+    expected = metric.compute(**NESTED)
+    rows = [formatted[i]["membership"] for i in range(2)]
+    later = formatted.to_pandas()["membership"].set_axis([7, 8])
+    column = formatted["membership"]
+    for references in (column, formatted[:]["membership"], list(column), rows, later):
+        assert metric.compute(predictions=NESTED["predictions"], references=references) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ([], "expected at least one model, got none"),
+        (np.empty((0, 4)), "expected at least one model, got none"),
+        (iter([[0.5]]), "expected lists, got a list_iterator"),
+        (0.5, "expected lists, got a float"),
+        (None, "expected lists, got a NoneType"),
+        (SPLIT, f"expected lists, got a Dataset: {COLUMN}"),
+        (datasets.DatasetDict(train=SPLIT), f"expected lists, got a DatasetDict: {COLUMN}"),
+        (SPLIT.to_pandas(), f"expected lists, got a DataFrame: {COLUMN}"),
+        (SPLIT.data.table, f"expected lists, got a Table: {COLUMN}"),
+        (SPLIT[:], f"expected lists, got a dict: {COLUMN}"),
+    ],
+)
+def test_what_holds_no_lists_is_refused_in_words(metric: Any, given: Any, message: str) -> None:
+    for name in ("predictions", "references"):
+        with pytest.raises(ValueError, match=f"^{name}: {re.escape(message)}"):
+            metric.add_batch(**(NESTED | {name: given}))
 
 
 def test_the_example_in_the_documentation_is_real(metric: Any) -> None:

@@ -40,6 +40,7 @@ class Truth(TypedDict):
     training: Integers
 
 
+_SPLITS = datasets.DatasetDict | datasets.IterableDatasetDict
 _LISTS = ("challenge", "membership", "training")
 _NUMBERS = ("accuracy", "epsilon", "delta")
 _NEEDED = ("suite", "split", "model_id", "checkpoint", "sha256", "num_bytes", "challenge")
@@ -79,7 +80,7 @@ def as_row(given: Any) -> Row:
         TypeError: It is no row.
         ValueError: It is several, or lacks a column.
     """
-    if isinstance(given, datasets.Dataset | datasets.IterableDataset | datasets.DatasetDict):
+    if isinstance(given, datasets.Dataset | datasets.IterableDataset | _SPLITS):
         raise ValueError("expected one row, got a dataset: pass each of its rows by itself")
     values = _mappings(given)
     if len(values) != 1:
@@ -94,7 +95,7 @@ def as_rows(given: Any) -> list[Row]:
         TypeError: They are no rows.
         ValueError: A row lacks a column, or these are the splits of a suite.
     """
-    if isinstance(given, datasets.DatasetDict):
+    if isinstance(given, _SPLITS):
         raise ValueError(f"expected the rows of one split, got the splits {', '.join(given)}: pass one of them")
     if isinstance(given, datasets.Dataset):  # a full suite has millions of indices: no lists of Python's integers
         there = [name for name in _LISTS if name in given.column_names]

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .resampling import DRAWS, count, draw_models, resampled_scores
 from .scores import BESIDES, COMPETITION, SCORES
-from .scoring import headline_scores
+from .scoring import headline_scores, models_of
 
 FloatArray = NDArray[np.float64]
 
@@ -122,7 +122,7 @@ def estimates(
     membership: Sequence[ArrayLike] | NDArray[Any],
     predictions: Sequence[ArrayLike] | NDArray[Any],
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     draws: int = DRAWS,
 ) -> dict[str, Estimate]:
     """Each pooled score, with its resamples.
@@ -130,7 +130,8 @@ def estimates(
     Args:
         membership: One (points,) list of 0 and 1 for each model.
         predictions: One (points,) list for each model, aligned with `membership`.
-        rng: Where the draws come from; of another attack on as many models the same ones, with the same state.
+        rng: Where the draws come from; of another attack on as many models the same ones, with the same state. None: the
+            same draws each time.
         draws: Number of resamples.
 
     Returns:
@@ -167,7 +168,7 @@ def intervals(
     membership: Sequence[ArrayLike] | NDArray[Any],
     predictions: Sequence[ArrayLike] | NDArray[Any],
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> dict[str, Interval | None]:
@@ -196,14 +197,15 @@ def per_model(
     """`headline_scores` of each model alone, by a threshold of its own: key -> (models,).
 
     Raises:
-        ValueError: As `mico_score`, for a model with only members or only non-members too.
+        ValueError: As `mico_score`, for a model with only members or only non-members too, and `models_of`.
     """
-    scores = [headline_scores(labels, values) for labels, values in zip(membership, predictions, strict=True)]
+    models = zip(models_of(membership, "membership"), models_of(predictions, "predictions"), strict=True)
+    scores = [headline_scores(labels, values) for labels, values in models]
     return {name: np.array([of_model[name] for of_model in scores]) for name in scores[0]}
 
 
 def mean_per_model(
-    scores: Mapping[str, FloatArray], *, rng: np.random.Generator, draws: int = DRAWS, level: float = LEVEL
+    scores: Mapping[str, FloatArray], *, rng: np.random.Generator | None = None, draws: int = DRAWS, level: float = LEVEL
 ) -> dict[str, tuple[float, Interval | None]]:
     """The mean over models of each score of `per_model`, with an interval by resampling models; None for one model."""
     models = len(next(iter(scores.values())))
@@ -249,7 +251,7 @@ def compare(
     first: Sequence[ArrayLike] | NDArray[Any],
     second: Sequence[ArrayLike] | NDArray[Any],
     *,
-    rng: np.random.Generator,
+    rng: np.random.Generator | None = None,
     draws: int = DRAWS,
     level: float = LEVEL,
 ) -> dict[str, Comparison]:

@@ -11,7 +11,7 @@ from .curves import full_scores
 from .intervals import intervals
 from .resampling import DRAWS
 from .scores import COMPETITION, WHOLE_CURVE
-from .scoring import mico_score, validate_predictions, wrong_labels
+from .scoring import mico_score, plain, refuse_tables, validate_predictions, wrong_labels
 
 DESCRIPTION = """\
 Scores of the Microsoft Membership Inference Competition (MICO, 2022-23): how well an attack tells the records a model
@@ -76,6 +76,14 @@ for place, scores in (("<competition>", COMPETITION), ("<whole curve>", WHOLE_CU
     )
 
 
+def _lists(given: Any, name: str) -> Any:
+    """What evaluate takes: of pandas and Arrow it would look at [0] alone, which a Series may not have."""
+    refuse_tables(given, name)
+    first = next(iter(given))
+    wrapped = any(hasattr(each, what) for each in (given, first) for what in ("iloc", "as_py", "to_pylist"))
+    return [plain(model) for model in given] if wrapped else given
+
+
 @evaluate.utils.file_utils.add_start_docstrings(DESCRIPTION, INPUTS_DESCRIPTION)
 class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
     """The metric that `evaluate.load` finds in this folder."""
@@ -96,6 +104,12 @@ class MicoScore(evaluate.Metric):  # type: ignore[misc] # evaluate has no types
             homepage="https://microsoft.github.io/MICO/",
             codebase_urls=["https://github.com/microsoft/MICO"],
             reference_urls=["https://microsoft.github.io/MICO/"],
+        )
+
+    def add_batch(self, *, predictions: Any = None, references: Any = None, **more: Any) -> None:
+        """Adds models, or points, to what `compute` scores."""
+        super().add_batch(
+            predictions=_lists(predictions, "predictions"), references=_lists(references, "references"), **more
         )
 
     def _compute(self, predictions: Any, references: Any, full: bool = False, seed: int = 0) -> dict[str, Any]:

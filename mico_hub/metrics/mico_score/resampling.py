@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .scores import MAX_FPRS, SCORES, Score
-from .scoring import wrong_labels
+from .scoring import models_of, wrong_labels
 
 FloatArray = NDArray[np.float64]
 Numbers = NDArray[Any]
@@ -54,8 +54,8 @@ def count(membership: Sequence[ArrayLike] | NDArray[Any], predictions: Sequence[
         ValueError: There are fewer than 2 models, or they are not aligned, not of 0 and 1, not finite, or too many; all
             models that are wrong are named.
     """
-    labels = [np.asarray(model) for model in membership]
-    values = [np.asarray(model, dtype=np.float64) for model in predictions]
+    labels = models_of(membership, "membership")
+    values = [model.astype(np.float64) for model in models_of(predictions, "predictions")]
     if len(labels) != len(values):
         raise ValueError(f"expected as many models in membership and predictions, got {len(labels)} and {len(values)}")
     if len(labels) < 2:
@@ -82,6 +82,8 @@ def count(membership: Sequence[ArrayLike] | NDArray[Any], predictions: Sequence[
 
 
 def _problem(labels: NDArray[Any], values: FloatArray) -> str:
+    if labels.ndim == 0 and labels.item() is None:
+        return "the membership is hidden"
     if labels.ndim != 1 or labels.shape != values.shape:
         return f"expected membership and predictions as lists of one length, got shapes {labels.shape}, {values.shape}"
     if wrong := wrong_labels(labels, values):
@@ -89,10 +91,11 @@ def _problem(labels: NDArray[Any], values: FloatArray) -> str:
     return "" if np.isfinite(values).all() else "predictions: expected finite numbers"
 
 
-def draw_models(models: int, draws: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How often each model is in each resample, (draws, models)."""
+def draw_models(models: int, draws: int, rng: np.random.Generator | None = None) -> NDArray[np.float32]:
+    """How often each model is in each resample, (draws, models); without a generator the same each time."""
     if draws < 1:
         raise ValueError(f"expected draws >= 1, got {draws}")
+    rng = rng or np.random.default_rng(0)
     return rng.multinomial(models, [1 / models] * models, size=draws).astype(np.float32)
 
 

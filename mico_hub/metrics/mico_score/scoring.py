@@ -7,7 +7,7 @@ Membership is 1 for a member and 0 for a non-member; a higher prediction says me
 """
 
 import reprlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -170,6 +170,42 @@ def _are_labels(values: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray((array == 0) | (array == 1))
 
 
+def refuse_tables(given: Any, name: str) -> None:
+    """Sees to it that points come as lists and not as a table, a dataset or its splits.
+
+    Raises:
+        ValueError: They do not, or there are none.
+    """
+    if isinstance(given, Mapping | str) or hasattr(given, "columns") or hasattr(given, "column_names"):
+        raise ValueError(
+            f"{name}: expected lists, got a {type(given).__name__}: pass a column of one split, such as "
+            f"suite['train']['membership']"
+        )
+    if not hasattr(given, "__len__"):
+        raise ValueError(f"{name}: expected lists, got a {type(given).__name__}")
+    if not len(given):
+        raise ValueError(f"{name}: expected at least one model, got none")
+
+
+def models_of(given: Any, name: str) -> list[NDArray[Any]]:
+    """An array for each model, from lists, arrays or a column of a dataset in any format.
+
+    Raises:
+        ValueError: As `refuse_tables`.
+    """
+    refuse_tables(given, name)
+    return [np.asarray(plain(model)) for model in given]
+
+
+def plain(model: Any) -> Any:
+    """Arrow's list as Python's; of one row in the form of pandas or Arrow, a column of one list, that list."""
+    if hasattr(model, "as_py"):
+        return model.as_py()
+    column = hasattr(model, "iloc") or hasattr(model, "to_pylist")
+    values = list(model) if column else []
+    return plain(values[0]) if len(values) == 1 and np.ndim(plain(values[0])) == 1 else model
+
+
 def _to_floats(predictions: ArrayLike) -> tuple[NDArray[np.float64], dict[int, object]]:
     """The values, and those that are no number by position (NaN among the values)."""
     try:
@@ -213,7 +249,11 @@ def _counts(
     membership: ArrayLike, predictions: ArrayLike
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
     """False and true positives at each distinct prediction as the threshold, highest first: three (thresholds,)."""
-    labels, scores = np.asarray(membership), np.asarray(predictions, dtype=np.float64)
+    labels = np.asarray(membership)
+    try:
+        scores = np.asarray(predictions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"predictions: expected numbers, got a {type(predictions).__name__}: {error}") from error
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise ValueError(
             "expected membership and predictions as flat lists of one length (pool the models), "
