@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mico_hub import sources
-from mico_hub.extras import explained
-from mico_hub.messages import listed
+from mico_hub.messages import explained, listed
 from mico_hub.release.folder import PRIVATE
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_truth

@@ -1,6 +1,7 @@
-"""What a user can put right, how an error lists many problems, and what it proposes for an unknown name."""
+"""What a user can put right, extras to install too; how an error lists many problems; the name that may be meant."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 SHOWN = 10
@@ -24,3 +25,35 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` with the nearest known name; empty where none is near."""
     near = get_close_matches(name, list(known), n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "sklearn"), "models"),
+    **dict.fromkeys(("opacus", "loky", "cryptography"), "train"),
+    **dict.fromkeys(("dp_accounting", "scipy"), "audit"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "report"),
+    "ray": "ray",
+}
+"""Package that is imported -> the extra that brings it."""
+
+
+class MissingExtraError(InputError, ImportError):
+    """A package is not installed; the message has the command that installs it."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Names the extra where a package is missing; also a decorator.
+
+    Raises:
+        MissingExtraError: A package of `EXTRAS` is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package not in EXTRAS:
+            raise
+        raise MissingExtraError(
+            f"{package} is not installed, and this needs it: pip install 'mico-hub[{EXTRAS[package]}]'"
+        ) from error

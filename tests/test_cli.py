@@ -142,8 +142,9 @@ def test_bad_input_gives_exit_code_2_and_one_message(
 
 def test_the_command_is_installed() -> None:
     command = Path(sys.executable).parent / "mico-hub"
-    done = subprocess.run([command, "--version"], capture_output=True, text=True, check=True)
-    assert done.stdout == f"mico-hub {mico_hub.__version__}\n"
+    for program in ([command], [sys.executable, "-m", "mico_hub"]):
+        done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
+        assert done.stdout == f"mico-hub {mico_hub.__version__}\n"
 
 
 @pytest.mark.parametrize("command", ["suites", "attacks", "fetch", "attack", "score"])

@@ -10,7 +10,7 @@ from pathlib import Path
 import fresh
 import pytest
 
-from mico_hub.extras import EXTRAS
+from mico_hub.messages import EXTRAS
 
 HEAVY = ("torch", "opacus", "transformers", "sklearn", "matplotlib", "jinja2", "dp_accounting", "loky", "evaluate")
 

@@ -15,8 +15,7 @@ import numpy.typing as npt
 from mico_hub.attacks import custom
 from mico_hub.attacks.base import Attack, AttackError, Evidence, FloatArray, Population, TooFewShadowsError, Values
 from mico_hub.attacks.evidence import Prepared, prepare
-from mico_hub.extras import explained
-from mico_hub.messages import did_you_mean
+from mico_hub.messages import did_you_mean, explained
 from mico_hub.registry import modules_with
 
 _FOUND: list[Attack] = [attack for module in modules_with("ATTACKS", __name__) for attack in module.ATTACKS]

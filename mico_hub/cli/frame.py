@@ -13,8 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO, TypeAlias, cast
 
-from mico_hub.extras import explained
-from mico_hub.messages import InputError
+from mico_hub.messages import InputError, explained
 from mico_hub.suites import SPLITS
 
 BAD_INPUT = (InputError, OSError)

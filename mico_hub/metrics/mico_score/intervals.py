@@ -205,7 +205,11 @@ def per_model(
 
 
 def mean_per_model(
-    scores: Mapping[str, FloatArray], *, rng: np.random.Generator | None = None, draws: int = DRAWS, level: float = LEVEL
+    scores: Mapping[str, FloatArray],
+    *,
+    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+    level: float = LEVEL,
 ) -> dict[str, tuple[float, Interval | None]]:
     """The mean over models of each score of `per_model`, with an interval by resampling models; None for one model."""
     models = len(next(iter(scores.values())))
