@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .resampling import DRAWS, count, draw_models, resampled_scores
+from .resampling import DRAWS, Counts, count, draw_models, resampled_scores
 from .scores import BESIDES, COMPETITION, SCORES
 from .scoring import headline_scores, models_of
 
@@ -130,8 +130,8 @@ def estimates(
     Args:
         membership: One (points,) list of 0 and 1 for each model.
         predictions: One (points,) list for each model, aligned with `membership`.
-        rng: Where the draws come from; of another attack on as many models the same ones, with the same state. None: the
-            same draws each time.
+        rng: Where the draws come from; of another attack on as many models the same ones, with the same state. None:
+            the same draws each time.
         draws: Number of resamples.
 
     Returns:
@@ -140,15 +140,11 @@ def estimates(
     Raises:
         ValueError: As `count`, or draws is below 1.
     """
-    return _estimates(membership, predictions, draw_models(len(membership), draws, rng))
-
-
-def _estimates(
-    membership: Sequence[ArrayLike] | NDArray[Any],
-    predictions: Sequence[ArrayLike] | NDArray[Any],
-    drawn: NDArray[np.float32],
-) -> dict[str, Estimate]:
     counts = count(membership, predictions)
+    return _estimates(counts, draw_models(counts.models, draws, rng))
+
+
+def _estimates(counts: Counts, drawn: NDArray[np.float32]) -> dict[str, Estimate]:
     itself = np.ones((1, counts.models), dtype=drawn.dtype)
     values = resampled_scores(counts, np.concatenate([itself, drawn]))
     non_members = int(counts.false_positives[:, -1].sum(dtype=np.float64))
@@ -267,8 +263,9 @@ def compare(
     Raises:
         ValueError: As `estimates`.
     """
-    drawn = draw_models(len(membership), draws, rng)
-    one, other = (_estimates(membership, predictions, drawn) for predictions in (first, second))
+    counts = [count(membership, predictions) for predictions in (first, second)]
+    drawn = draw_models(counts[0].models, draws, rng)
+    one, other = (_estimates(each, drawn) for each in counts)
     keys = [score.key for score in COMPETITION + BESIDES]
     return {key: compare_estimates(one[key], other[key], level) for key in keys}
 
