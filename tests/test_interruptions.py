@@ -84,6 +84,31 @@ def test_a_signal_while_workers_start_ends_all_of_them(
     assert not semaphores_of(run.pid)
 
 
+WHILE_STARTED = """
+import os
+from multiprocessing.process import BaseProcess
+start, started = BaseProcess.start, []
+def start_and_signal(process):
+    start(process)
+    started.append(process)
+    if len(started) == {workers}:
+        os.kill(os.getpid(), {number})
+BaseProcess.start = start_and_signal
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_between_the_starts_of_two_workers_ends_both(
+    tmp_path: Path, number: signal.Signals, workers: int
+) -> None:
+    """Where the executor has started workers and does not watch over them yet."""
+    ended = fresh.start("-c", WHILE_STARTED.format(workers=workers, number=int(number)) + TRAIN, cwd=tmp_path).wait(60)
+    assert ended.returncode == 128 + number, ended.stderr
+    assert "mico-hub: interrupted. Finished models are kept; resume with the same command.\n" in ended.stderr
+    assert "resource_tracker" not in ended.stderr
+
+
 @pytest.mark.parametrize(("workers", "moment"), [(1, 0.0), (2, 0.5)])
 def test_a_notebook_that_is_stopped_lives_on(tmp_path: Path, workers: int, moment: float) -> None:
     """Its workers are gone, and the next training has new ones."""
