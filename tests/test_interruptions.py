@@ -87,23 +87,25 @@ def test_a_signal_while_workers_start_ends_all_of_them(
 WHILE_STARTED = """
 import os
 from multiprocessing.process import BaseProcess
-start, started = BaseProcess.start, []
-def start_and_signal(process):
-    start(process)
-    started.append(process)
-    if len(started) == {workers}:
-        os.kill(os.getpid(), {number})
-BaseProcess.start = start_and_signal
+from threading import Thread
+started = []
+def signalling(start):
+    def start_and_signal(what):
+        start(what)
+        if isinstance(what, BaseProcess) or what.name == "ExecutorManagerThread":
+            started.append(what)
+            if len(started) == {parts}:
+                os.kill(os.getpid(), {number})
+    return start_and_signal
+BaseProcess.start, Thread.start = signalling(BaseProcess.start), signalling(Thread.start)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_signal_between_the_starts_of_two_workers_ends_both(
-    tmp_path: Path, number: signal.Signals, workers: int
-) -> None:
-    """Where the executor has started workers and does not watch over them yet."""
-    ended = fresh.start("-c", WHILE_STARTED.format(workers=workers, number=int(number)) + TRAIN, cwd=tmp_path).wait(60)
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_a_signal_while_the_executor_starts_ends_it(tmp_path: Path, number: signal.Signals, parts: int) -> None:
+    """One or both of its workers are there, or the thread that watches over them too, which waits for them at exit."""
+    ended = fresh.start("-c", WHILE_STARTED.format(parts=parts, number=int(number)) + TRAIN, cwd=tmp_path).wait(60)
     assert ended.returncode == 128 + number, ended.stderr
     assert "mico-hub: interrupted. Finished models are kept; resume with the same command.\n" in ended.stderr
     assert "resource_tracker" not in ended.stderr
