@@ -66,7 +66,7 @@ Examples:
     ...     predictions=[[0.9, 0.8, 0.3, 0.1], [0.7, 0.6, 0.5, 0.2]], references=[[1, 1, 0, 0], [1, 0, 1, 0]], full=True
     ... )
     >>> more["TPR_FPR_le_1000"], more["intervals"]["AUC"]
-    (0.75, [0.75, 1.0])
+    (0.75, [0.0, 1.0])
 """
 
 INPUTS_DESCRIPTION = INPUTS_DESCRIPTION.replace("<draws>", f"{DRAWS:,}")

@@ -109,7 +109,7 @@ SCORES: tuple[Score, ...] = (
     *_at("TPR_FPR_{}", "TPR at FPR < {:g}", _below, competition=True),
     Score("AUC", "AUC", _area, competition=True, bounds=_SHARE),
     Score("MIA", "advantage, max(TPR - FPR)", _advantage, competition=True, few=True, bounds=_SHARE),
-    Score("accuracy", "best balanced accuracy", _accuracy, competition=True, few=True, bounds=_SHARE),
+    Score("accuracy", "best balanced accuracy", _accuracy, competition=True, few=True, bounds=(0.5, 1.0)),
     *_at("TPR_FPR_le_{}", "TPR at FPR <= {:g}, whole curve", _at_most),
     *_at("TPR_FPR_hull_{}", "TPR at FPR {:g}, randomised threshold", hull_at),
 )
