@@ -140,10 +140,9 @@ def test_an_interval_covers_at_about_its_level() -> None:
 
 def test_intervals_of_five_models_cover() -> None:
     """Those of percentiles do not; `python benchmarks/coverage.py` has more models and suites."""
-    found = coverage(5, 150, 200, np.random.default_rng(0))
-    assert found["percentile"]["TPR_FPR_1000"] < 0.9
-    assert found["ours"]["TPR_FPR_1000"] > 0.925
-    assert found["ours"]["difference in TPR_FPR_1000"] > 0.925
+    found = coverage(5, 200, 200, np.random.default_rng(0))
+    assert found["percentile"]["TPR_FPR_1000"] < 0.88 < found["ours"]["TPR_FPR_1000"]
+    assert found["percentile"]["difference in TPR_FPR_1000"] < 0.94 < found["ours"]["difference in TPR_FPR_1000"]
 
 
 def test_models_may_differ_in_points() -> None:
