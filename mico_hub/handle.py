@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mico_hub import sources
 from mico_hub.extras import explained
-from mico_hub.messages import listed
+from mico_hub.messages import counted, listed
 from mico_hub.release.folder import PRIVATE
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_truth
@@ -232,7 +232,7 @@ class Handle:
                 return
         if missing:
             lines = [f"{name_of(row)}: {'; '.join(tried.get(name_of(row), ['no source has it']))}" for row in missing]
-            raise SourceError(listed(f"{len(missing)} of {len(wanted)} checkpoints failed", lines))
+            raise SourceError(listed(f"{len(missing)} of {counted(len(wanted), 'checkpoint')} failed", lines))
 
     def _own(self, row: Any) -> Row:
         found = as_row(row)

@@ -28,7 +28,7 @@ from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from huggingface_hub.utils._http import default_client_factory
 from tqdm import tqdm
 
-from mico_hub.messages import InputError, listed
+from mico_hub.messages import InputError, counted, is_are, listed
 from mico_hub.sources.retries import RequestError, retry
 
 BATCH = 200  # files in a commit
@@ -206,7 +206,8 @@ def _still_missing(repository: Repository, contents: Mapping[str, Content]) -> s
         missing = repository.differing(contents)
     except RequestError:
         return "What is online could not be read. Resume with the same command."
-    title = f"{len(missing)} of {len(contents)} files are not online; resume with the same command:"
+    of_all = f"{len(missing)} of {counted(len(contents), 'file')} {is_are(len(contents))}"
+    title = f"{of_all} not online; resume with the same command:"
     return listed(title, missing)
 
 

@@ -18,6 +18,7 @@ from mico_hub.attacks import (
     to_predictions,
 )
 from mico_hub.loading import open_suite
+from mico_hub.messages import counted
 from mico_hub.release.rows import as_rows
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
@@ -53,7 +54,7 @@ def attack(options: argparse.Namespace) -> None:
             if options.out is not None:
                 out = options.out if len(attacks) == 1 else options.out / each.name
                 written = submissions.write(out, suite.manifest.suite, options.split, by_model, models=list(by_model))
-                sys.stdout.write(f"{len(by_model)} predictions in {written}\n")
+                sys.stdout.write(f"{counted(len(by_model), 'prediction')} in {written}\n")
             if known:
                 results.append(Result.of(suite, options.split, by_model, each.name, title=each.title))
     if len(results) == 1:

@@ -7,6 +7,7 @@ import sys
 from tqdm import tqdm
 
 from mico_hub.loading import open_suite
+from mico_hub.messages import counted
 from mico_hub.release.commitments import Opening
 from mico_hub.release.rows import as_rows
 from mico_hub.sources import SourceError
@@ -21,7 +22,7 @@ def fetch(options: argparse.Namespace) -> None:
     paths = [path for _, path in bar]
     total = sum(path.stat().st_size for path in paths)
     folder = os.path.commonpath([path.parent for path in paths])
-    sys.stdout.write(f"{len(paths)} checkpoints, {total / 1e6:,.1f} MB, in {folder}\n")
+    sys.stdout.write(f"{counted(len(paths), 'checkpoint')}, {total / 1e6:,.1f} MB, in {folder}\n")
 
 
 def open_truth(options: argparse.Namespace) -> None:

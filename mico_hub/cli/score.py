@@ -10,6 +10,7 @@ from mico_hub import submissions
 from mico_hub.attacks import ATTACKS
 from mico_hub.cache import atomic_write
 from mico_hub.loading import open_suite
+from mico_hub.messages import counted
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
@@ -56,7 +57,7 @@ def _report(results: Sequence[Result], options: argparse.Namespace) -> None:
         page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
     if options.figures is not None:
         written = page.save_figures(results, options.figures, options.format)
-        sys.stdout.write(f"{len(written)} pictures in {options.figures}\n")
+        sys.stdout.write(f"{counted(len(written), 'picture')} in {options.figures}\n")
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mico_hub.messages import InputError
+from mico_hub.messages import InputError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -155,7 +155,7 @@ class BaseDataset:
             raise TypeError(f"{self.name}: expected a list of record indices, got {index.dtype} of shape {index.shape}")
         outside = index[(index < 0) | (index >= len(self))]
         if outside.size:
-            got = f"{outside.size:,} others: {', '.join(map(str, outside[:5]))}"
+            got = f"{counted(outside.size, 'other')}: {', '.join(map(str, outside[:5]))}"
             raise IndexError(f"{self.name}: expected record indices from 0 to {len(self) - 1:,}, got {got}")
         return index.astype(np.int64)
 
@@ -206,7 +206,7 @@ def assemble(
     found = np.unique(labels).tolist()
     problems = []
     if len(labels) != info.num_records:
-        problems.append(f"expected {info.expected}, got {len(labels):,} rows")
+        problems.append(f"expected {info.expected}, got {counted(len(labels), 'row')}")
     if found != list(range(info.classes)):
         problems.append(f"expected each of the classes 0 to {info.classes - 1}, got {_shorten(found)}")
     if not problems and info.labels_sha256 not in (None, got := sha256(labels)):

@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from mico_hub.cache import atomic_path, cache_dir
 from mico_hub.data.base import BaseDataset, Bytes, DataError, DatasetInfo, as_float, assemble, missing, sha256
+from mico_hub.messages import counted
 
 FOLDER, TEXT, ARCHIVE = "purchase100", "dataset_purchase", "dataset_purchase.tgz"
 STANDIN = "STANDIN"
@@ -174,7 +175,7 @@ def parse(info: DatasetInfo, stream: IO[bytes], size: int, name: str) -> tuple[B
         rows += len(wrong)
         bad += int(wrong.sum())
     if bad > len(problems):
-        problems.append(f"{bad - len(problems):,} more such lines")
+        problems.append(f"{counted(bad - len(problems), 'more such line')}")
     if rows != info.num_records:
         problems.append(f"expected {info.num_records:,} rows, got {rows:,}")
     if problems:

@@ -26,6 +26,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from mico_hub.cache import atomic_write, remove_unfinished
+from mico_hub.messages import counted
 from mico_hub.randomness import Keys
 from mico_hub.release.commitments import NONCE_BYTES, Opening
 from mico_hub.release.consistency import problems_of
@@ -319,7 +320,7 @@ class SuiteFolder:
     def _check(self, manifest: Manifest, rows: Iterable[Row]) -> None:
         problems = problems_of(manifest, rows, lambda row: self.checkpoint(manifest.suite, row["model_id"]))
         if problems:
-            raise FolderError("\n".join([f"{self.root}: {len(problems)} problems", *problems]))
+            raise FolderError("\n".join([f"{self.root}: {counted(len(problems), 'problem')}", *problems]))
 
 
 _MEASURED = frozenset({*keys_of(Measured), "source", "digest"})

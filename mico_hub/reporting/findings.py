@@ -6,6 +6,7 @@ from statistics import mean
 
 import numpy as np
 
+from mico_hub.messages import counted
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.reporting.results import Result
 from mico_hub.scoring import DRAWS, RANKING, Interval, compare_draws
@@ -226,7 +227,7 @@ def _on_difference(best: Sequence[Result], second: Sequence[Result]) -> str:
 def _on_twins(results: Sequence[Result]) -> list[str]:
     """What is found among records without an exact twin; nothing where all are."""
     found = [
-        f"{percent(without[RANKING])} on {result.suite.name} ({result.twins:,} points fewer)"
+        f"{percent(without[RANKING])} on {result.suite.name} (without {counted(result.twins or 0, 'point')})"
         for result in results
         if (without := result.without_twins)
     ]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mico_hub.messages import InputError
+from mico_hub.messages import InputError, counted
 from mico_hub.scoring import validate_predictions
 from mico_hub.suites import Suite
 
@@ -32,8 +32,7 @@ class SubmissionError(InputError, ValueError):
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n  ".join([f"{where}: {count}", *problems]))
+        super().__init__("\n  ".join([f"{where}: {counted(len(problems), 'problem')}", *problems]))
 
 
 def validate(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from mico_hub.cache import cache_dir
-from mico_hub.messages import InputError, listed
+from mico_hub.messages import InputError, counted, listed
 from mico_hub.release.format import FORMAT
 from mico_hub.sources.original.release import Location
 
@@ -126,7 +126,7 @@ def raise_problems(where: str, problems: Mapping[Location, Exception], total: in
         return
     kind = next((OriginalError for error in problems.values() if isinstance(error, ValueError)), OSError)
     lines = sorted({str(error) for error in problems.values()})
-    raise kind(listed(f"{where}: {len(problems)} of {total} files failed", lines))
+    raise kind(listed(f"{where}: {len(problems)} of {counted(total, 'file')} failed", lines))
 
 
 def identity(path: Path) -> str:

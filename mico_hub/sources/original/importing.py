@@ -6,6 +6,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mico_hub.messages import counted
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured
 from mico_hub.release.folder import SuiteFolder
@@ -38,7 +39,7 @@ def import_suite(files: original.Original, name: str, root: Path, *, partial: bo
     suite = manifest.suite
     if manifest.missing and not partial:
         raise original.OriginalError(
-            f"{files.where}: {name} has {manifest.num_models} of {sum(suite.models)} models; missing: model_"
+            f"{files.where}: {name} has {manifest.num_models} of {counted(sum(suite.models), 'model')}; missing: model_"
             f"{', model_'.join(map(str, manifest.missing[:5]))}{', ...' if len(manifest.missing) > 5 else ''}. "
             f"Pass --partial to import those that are there"
         )
