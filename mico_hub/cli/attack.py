@@ -5,8 +5,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 from mico_hub import submissions
 from mico_hub.attacks import (
     LADDER,
@@ -19,6 +17,7 @@ from mico_hub.attacks import (
 )
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
+from mico_hub.progress import Bar
 from mico_hub.release.rows import as_rows
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
@@ -47,7 +46,7 @@ def attack(options: argparse.Namespace) -> None:
     results, few = [], dict[str, list[str]]()
     with attacking(options):
         prepared = prepare(attacks, targets, None if options.split == "train" else suite.train, options.source)
-        for each in tqdm(attacks, desc="attacks", disable=len(attacks) == 1, leave=False):
+        for each in Bar(attacks, desc="attacks", disable=len(attacks) == 1, leave=False):
             predictions = to_predictions(prepared.scores(each))
             few.setdefault(prepared.too_few(each), []).append(each.name)
             by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}

@@ -4,11 +4,10 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
 from mico_hub.cli.workers import device_of, workers_of
 from mico_hub.data import load_base
 from mico_hub.models import MODELS
+from mico_hub.progress import Bar
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import Suite, get_suite
@@ -31,7 +30,7 @@ def _train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
     form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
     with (
         workers_of(options, device) as workers,
-        tqdm(desc="all suites", total=sum(costs), bar_format=form, disable=len(suites) == 1) as bar,
+        Bar(desc="all suites", total=sum(costs), bar_format=form, disable=len(suites) == 1) as bar,
     ):
         for number, suite in enumerate(suites):
             before, cost = sum(costs[:number]), costs[number]
@@ -46,10 +45,10 @@ def _train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
                 workers,
                 data=load_base(suite.dataset, options.data),
                 pretrained=options.pretrained,
-                announce=lambda line: tqdm.write(line, file=sys.stdout),
+                announce=lambda line: Bar.write(line, file=sys.stdout),
                 progress=progress,
             )
-            tqdm.write(f"{suite.name} is complete in {folder.root}", file=sys.stdout)
+            Bar.write(f"{suite.name} is complete in {folder.root}", file=sys.stdout)
 
 
 def signals(options: argparse.Namespace) -> None:

@@ -23,9 +23,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
+from mico_hub.progress import Bar
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError, bounded, home, identity
 from mico_hub.sources.original.release import ARCHIVES, CHECKPOINTS, Location, locate
@@ -320,7 +320,7 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 def _progress(file: BinaryIO, what: str, size: int) -> AbstractContextManager[Any]:
     """The file, with a bar over what is read of it once that takes more than a second."""
-    return tqdm.wrapattr(file, "read", total=size, desc=what, delay=1, leave=False)
+    return Bar.wrapattr(file, "read", total=size, desc=what, delay=1, leave=False)
 
 
 def split_md5(text: str) -> tuple[str, str | None]:

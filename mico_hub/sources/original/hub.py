@@ -10,9 +10,9 @@ from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
+from mico_hub.progress import Bar
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import (
     CHECKPOINTS_AT_ONCE,
@@ -124,7 +124,7 @@ class Hub(Original):
         """One request a file; a file is kept in the cache as soon as it is here."""
         wanted = list(locations)
         results = side_by_side(self._read, wanted, AT_ONCE)
-        bar = tqdm(results, desc=f"{self.repository}: small files", total=len(wanted), unit="file", delay=1)
+        bar = Bar(results, desc=f"{self.repository}: small files", total=len(wanted), unit="file", delay=1)
         contents, problems = settled(bar)
         raise_problems(f"{self.where}", problems, len(wanted))
         return contents

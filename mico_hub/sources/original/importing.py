@@ -4,9 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mico_hub.messages import counted
+from mico_hub.progress import Bar
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured
 from mico_hub.release.folder import SuiteFolder
@@ -74,7 +73,7 @@ def _import_all(
     done = {location: measured for location, measured in kept.items() if measured is not None}
     missing = [location for location in by_location if location not in done]
     results = files.each(missing, convert)
-    imported, problems = settled(tqdm(results, desc=name, total=len(rows), initial=len(done), unit="model"))
+    imported, problems = settled(Bar(results, desc=name, total=len(rows), initial=len(done), unit="model"))
     done |= imported
     raise_problems(f"{files.where}: {name}", problems, len(missing))
     folder.finish([_imported(row, done[location]) for location, row in by_location.items()])
