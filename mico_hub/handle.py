@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mico_hub import sources
+from mico_hub.cache import writable
 from mico_hub.extras import explained
-from mico_hub.messages import counted, listed
+from mico_hub.messages import InputError, counted, listed
 from mico_hub.release.folder import PRIVATE
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_truth
@@ -92,10 +93,13 @@ class Handle:
         try:
             path, revision = self.place.dataset(self.name)
         except OSError as error:
+            if isinstance(error, InputError):  # it says all that is to be said
+                raise
             if self._by_name:
                 raise sources.not_found(self.name, self.place, error) from error
             raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
-        loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
+        with writable(Path(datasets.config.HF_DATASETS_CACHE)):
+            loaded: datasets.DatasetDict = datasets.load_dataset(path, self.name, revision=revision)
         return loaded
 
     def split(self, split: str) -> datasets.Dataset:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.messages import InputError, counted
 
 if TYPE_CHECKING:
@@ -239,12 +240,15 @@ def require_files(info: DatasetInfo, paths: Sequence[Path], sizes: Mapping[Path,
 
     Raises:
         DataError: Some are not; the message names all of them.
+        PointerError: One is a pointer of Git LFS.
     """
     problems = []
     for path in paths:
         if not path.is_file():
             problems.append(f"{path}: no such file")
-        elif sizes and path.stat().st_size != sizes[path]:
+            continue
+        refuse_pointer(path)
+        if sizes and path.stat().st_size != sizes[path]:
             problems.append(f"{path}: expected {sizes[path]:,} bytes, got {path.stat().st_size:,}")
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)

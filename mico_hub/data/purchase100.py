@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mico_hub.cache import atomic_path, cache_dir
+from mico_hub.cache import atomic_path, cache_dir, refuse_pointer
 from mico_hub.data.base import BaseDataset, Bytes, DataError, DatasetInfo, as_float, assemble, missing, sha256
 from mico_hub.messages import counted
 from mico_hub.progress import Bar
@@ -70,6 +70,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
     path = next((p for p in (folder / FOLDER / ARCHIVE, folder / FOLDER / TEXT) if p.exists()), None)
     if path is None:
         raise missing(info, folder)
+    refuse_pointer(path)
     bits, labels, blob = _cached(info, path)
 
     def note() -> str:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mico_hub.cache import atomic_write, remove_unfinished
+from mico_hub.cache import atomic_write, remove_unfinished, writable
 from mico_hub.messages import counted
 from mico_hub.randomness import Keys
 from mico_hub.release.commitments import NONCE_BYTES, Opening
@@ -108,8 +108,9 @@ class SuiteFolder:
             FolderError: Another run has the folder.
         """
         private = self.root / PRIVATE
-        private.mkdir(parents=True, exist_ok=True)
-        private.chmod(0o700)
+        with writable(private):
+            private.mkdir(parents=True, exist_ok=True)
+            private.chmod(0o700)
         lock = FileLock(private / "lock", timeout=0)
         try:
             lock.acquire()
@@ -224,9 +225,10 @@ class SuiteFolder:
         """
         path = self.opening_path(split)
         try:
-            return Opening.from_json(path.read_bytes(), str(path))
+            text = path.read_bytes()
         except OSError as error:
             raise FolderError(f"{path}: expected what opens the commitment to {split}: {error}") from error
+        return Opening.from_json(text, str(path))
 
     @property
     def _published_path(self) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mico_hub.cache import cache_dir
+from mico_hub.cache import cache_dir, writable
 from mico_hub.release import repository
 from mico_hub.release.format import FORMAT
 from mico_hub.signals.names import SIGNALS
@@ -41,7 +41,8 @@ def train(suite: str) -> PublishedFolder:
     from mico_hub.workers import on_this_machine
 
     root = folder_of(suite)
-    root.parent.mkdir(parents=True, exist_ok=True)
+    with writable(root.parent):
+        root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / ".lock"):
         if not root.exists():
             logger.warning("%s: training its models on this machine, once; they are kept in %s", suite, root)

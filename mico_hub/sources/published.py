@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.release import repository
 from mico_hub.release.folder import SIGNALS
 from mico_hub.release.manifest import Manifest
@@ -94,6 +95,8 @@ class PublishedFolder(Published):
 
     def dataset(self, suite: str) -> tuple[str, str | None]:
         """See `Place`."""
+        for path in repository.parquet_files(self.root, suite):
+            refuse_pointer(path)
         return str(self.root), None
 
     def fetch(self, path: str) -> Path:

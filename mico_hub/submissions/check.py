@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.messages import InputError, counted
 from mico_hub.scoring import validate_predictions
 from mico_hub.suites import Suite
@@ -133,6 +134,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         raise ValueError(f"{path.name} is not a file")
     with path.open("rb") as stream:
         content = stream.read(limit + 1)
+    refuse_pointer(path.name, content)
     if len(content) > limit:
         raise ValueError(f"{path.name} is larger than the {limit} bytes that its points could need")
     return content

@@ -24,7 +24,7 @@ from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from filelock import FileLock, Timeout
 
-from mico_hub.cache import atomic_write
+from mico_hub.cache import atomic_write, refuse_pointer, writable
 from mico_hub.progress import Bar
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError, bounded, home, identity
@@ -70,6 +70,7 @@ class Archive(Original):
         """
         if not path.is_file():
             raise FileNotFoundError(f"no archive {path}")
+        refuse_pointer(path)
         self.path = path
         self.md5 = (md5 or ARCHIVES.get(path.name, "")).lower()
         if not re.fullmatch("[0-9a-f]{32}", self.md5):
@@ -136,7 +137,7 @@ class Archive(Original):
 
     def _used(self, member: Member, path: Path, use: Callable[[Path], T]) -> T | Exception:
         try:
-            with self._reading(), member.open() as source, path.open("wb") as target:
+            with writable(path, member.size), self._reading(), member.open() as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             return use(path)
         except (OSError, ValueError) as error:

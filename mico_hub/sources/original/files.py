@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from mico_hub.cache import cache_dir
+from mico_hub.cache import cache_dir, refuse_pointer
 from mico_hub.messages import InputError, counted, listed
 from mico_hub.release.format import FORMAT
 from mico_hub.sources.original.release import Location
@@ -65,8 +65,9 @@ class Readable(Protocol):
         """See `Original`."""
 
 
-def bounded(content: bytes, where: str) -> bytes:
+def bounded(content: bytes, where: Path | str) -> bytes:
     """A small file's content; a larger one is refused, so read `SMALL_BYTES + 1` at most."""
+    refuse_pointer(where, content)
     if len(content) > SMALL_BYTES:
         raise OriginalError(f"{where}: expected at most {SMALL_BYTES:,} bytes, got more")
     return content

@@ -11,7 +11,7 @@ from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
-from mico_hub.cache import atomic_write
+from mico_hub.cache import atomic_write, writable
 from mico_hub.progress import Bar
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import (
@@ -80,7 +80,8 @@ class Hub(Original):
         if self.revision and re.fullmatch("[0-9a-f]{40}", self.revision):
             return self.revision
         kept = self._folder / (f"revision-{quote(self.revision, safe='')}" if self.revision else "main")
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        with writable(kept):
+            kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(kept.with_name(f".{kept.name}.lock")):  # or two could see main at two commits
             if kept.is_file() and (self.revision is None or constants.HF_HUB_OFFLINE):
                 return kept.read_text().strip()
