@@ -1,7 +1,7 @@
 """Predictions of an attack as files: write them, read them, check them, all without the answers.
 
 They have two forms with the same content: a folder as the competition's scorer reads it (`folder.py`), and one Parquet
-file (`parquet.py`).
+file (`parquet.py`). An array that numpy saved is read, too (`array.py`).
 
 A submission comes from a stranger: nothing outside its folder is read, no more of a file is read than the points could
 need, and an error names everything that is wrong.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from mico_hub.submissions.array import read_array
 from mico_hub.submissions.check import Predictions, SubmissionError, Wanted, checked, reason, validate
 from mico_hub.submissions.folder import read_folder, write
 from mico_hub.submissions.parquet import COLUMNS, read_rows, write_parquet
@@ -31,7 +32,8 @@ def read(
     """The predictions for one split, read from either form and checked by `validate`.
 
     Args:
-        path: A Parquet file, or the folder that holds `<track>/<suite>/<split>`, or one of those three folders.
+        path: A Parquet file, a .npy file with a row for each model by ascending id, the folder that holds
+            `<track>/<suite>/<split>`, or one of those three folders.
         suite: Whose predictions are wanted.
         split: `train`, `dev` or `final`.
         points: As `validate` takes it.
@@ -45,8 +47,8 @@ def read(
     wanted = Wanted.of(suite, split, points, models, path)
     if path.is_file():
         try:
-            rows = read_rows(path, suite, split, wanted.points)
+            found = read_array(path, wanted) if path.suffix == ".npy" else read_rows(path, suite, split, wanted.points)
         except (OSError, ValueError, pa.ArrowException) as problem:
             raise SubmissionError(wanted.where, [reason(problem, path.name)]) from problem
-        return checked([(f"model_{model_id}", values) for model_id, values in rows], wanted)
+        return checked(found, wanted)
     return checked(read_folder(path, suite, split, wanted), wanted)

@@ -98,14 +98,16 @@ def checked(found: Sequence[tuple[str, ArrayLike | Exception]], wanted: Wanted) 
         if names
     ]
     valid: Predictions = {}
+    unread: dict[str, list[str]] = {}  # why -> which
     for name, values in sorted(dict(found).items(), key=lambda item: models.get(item[0], 0)):
         if isinstance(values, Exception):
-            problems.append(f"{name}: {reason(values, FILE_NAME)}")
+            unread.setdefault(reason(values, FILE_NAME), []).append(name)
         elif name in models:
             try:
                 valid[models[name]] = validate_predictions(values, expected=wanted.points, where=name)
             except ValueError as problem:
                 problems.append(str(problem))
+    problems += [f"{listed(names)}: {why}" for why, names in unread.items()]
     if problems:
         raise SubmissionError(wanted.where, problems)
     return valid

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import ArrayLike
 
 from mico_hub.cache import atomic_write
+from mico_hub.submissions.array import refuse_other
 from mico_hub.submissions.check import BYTES_PER_VALUE, listed, read_bounded, validate
 from mico_hub.suites import SUITES, Suite
 
@@ -41,11 +42,12 @@ def write_parquet(
     atomic_write(path, content.getvalue())
 
 
-def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[int, ArrayLike]]:
-    """Model id and predictions of the split's rows. OSError, ValueError or ArrowException where it was not found."""
+def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[str, ArrayLike]]:
+    """The split's models by name, and their predictions. OSError, ValueError or ArrowException where they are not."""
     most_rows = sum(sum(each.models) for each in SUITES.values()) + sum(suite.models)
     most_values = most_rows * (points + 1)
     content = read_bounded(path, BYTES_PER_VALUE * most_values)
+    refuse_other(content, path.name)
     file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["suite", "split"])
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]
@@ -65,7 +67,7 @@ def read_rows(path: Path, suite: Suite, split: str, points: int) -> list[tuple[i
     if (suite.name, split) not in rows:
         there = sorted(f"{its_suite}/{its_split}" for its_suite, its_split in rows)
         raise ValueError(f"{path.name} has no row for it, only for {listed(there) or 'nothing'}")
-    return rows[suite.name, split]
+    return [(f"model_{model_id}", values) for model_id, values in rows[suite.name, split]]
 
 
 def _names(column: pa.ChunkedArray) -> Iterator[str | None]:

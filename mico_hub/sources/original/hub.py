@@ -157,8 +157,12 @@ class Hub(Original):
 
         def bring(location: Location) -> T:
             path = folder / location.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_name(f"{path.name}.lock")):  # or another process could remove it under our hands
+            with writable(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                writable(path),
+                FileLock(path.with_name(f"{path.name}.lock")),
+            ):  # or another process could remove it under our hands
                 retry(
                     lambda: hf_hub_download(
                         self.repository, location.path, repo_type="dataset", revision=folder.name, local_dir=folder
