@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from mico_hub import sources
 from mico_hub.cache import writable
 from mico_hub.extras import explained
-from mico_hub.messages import InputError, counted, listed
-from mico_hub.release.folder import PRIVATE
+from mico_hub.messages import InputError, counted, is_are, listed
+from mico_hub.release.folder import PRIVATE, truth_path
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_truth
 from mico_hub.release.rows import Row, as_row, as_rows, fingerprint, name_of
@@ -139,15 +139,18 @@ class Handle:
 
         Args:
             split: `train`, `dev` or `final`.
-            folder: Where it is hidden: the suite's private folder, or the folder of suites.
+            folder: Where it is hidden, see `truth_path`; None: in the cache, where the suite was trained there.
 
         Raises:
-            SourceError: It is hidden, and no folder is named.
+            SourceError: It is hidden, no folder is named, and it was not trained into the cache.
             FolderError: The folder has no truth of this suite, or that of another training.
         """
         rows = self.challenges(split)
+        hidden = any(row["membership"] is None for row in rows)
+        if folder is None and hidden:
+            folder = sources.embedded.truth(self.name, self.place)
         if folder is None:
-            if any(row["membership"] is None for row in rows):
+            if hidden:
                 published = (
                     "was never published by the competition"
                     if self.manifest.origin
@@ -155,13 +158,7 @@ class Handle:
                 )
                 raise SourceError(f"{self.name}: the membership of {split} {published}, or score --split train")
             return {row["model_id"]: np.asarray(row["membership"]) for row in rows}
-        places = [folder, folder / "rows.parquet", folder / self.name / PRIVATE / "rows.parquet"]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            raise FolderError(
-                f"{folder}: expected the truth of {self.name} as its training wrote it, rows.parquet or "
-                f"{self.name}/{PRIVATE}/rows.parquet, got no such file"
-            )
+        path = truth_path(folder, self.name)
         truth = {row["model_id"]: row for row in read_truth(path) if (row["suite"], row["split"]) == (self.name, split)}
         wrong = [
             row["model_id"]
@@ -170,8 +167,9 @@ class Handle:
         ]
         if wrong:
             raise FolderError(
-                f"{path}: expected the truth of {self.name} {split}; {len(wrong)} of {len(rows)} models are missing or "
-                f"have another challenge (model_{wrong[0]}, ...): it belongs to another training of the suite"
+                f"{path}: expected the truth of {self.name} {split}; {len(wrong)} of {counted(len(rows), 'model')} "
+                f"{is_are(len(rows))} missing or of another challenge (model_{wrong[0]}, ...): it belongs to another "
+                f"training of the suite"
             )
         return {model_id: np.asarray(row["membership"]) for model_id, row in truth.items()}
 

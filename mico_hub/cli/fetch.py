@@ -39,4 +39,4 @@ def open_truth(options: argparse.Namespace) -> None:
         raise SourceError(
             "\n".join([f"{options.opening} is not the truth of {name} that was committed to:", *problems])
         )
-    sys.stdout.write(f"{name}: the truth of {len(rows)} models opens the published commitment {published}\n")
+    sys.stdout.write(f"{name}: the truth of {counted(len(rows), 'model')} opens the published commitment {published}\n")

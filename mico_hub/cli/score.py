@@ -11,6 +11,7 @@ from mico_hub.attacks import ATTACKS
 from mico_hub.cache import atomic_write
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
+from mico_hub.release.folder import truth_path
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
@@ -21,6 +22,7 @@ from mico_hub.suites import tracks
 def score(options: argparse.Namespace) -> None:
     """Scores predictions, of one suite or of a track's."""
     names = [suite.name for suite in tracks()[options.suite]] if options.suite in tracks() else [options.suite]
+    _require(options, names)
     results: list[Result] = []
     problems: list[str] = []
     for name in names:
@@ -48,6 +50,15 @@ def score(options: argparse.Namespace) -> None:
         atomic_write(options.json, (json.dumps(scorecard.as_json(results), indent=2) + "\n").encode())
     if options.html is not None or options.figures is not None:
         _report(results, options)
+
+
+def _require(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Sees to it that what is named is there, before anything is trained, fetched or computed."""
+    if absent := [str(path) for path in options.predictions if not path.exists()]:
+        raise SourceError(f"no such file or folder of predictions: {', '.join(absent)}")
+    if options.truth is not None:
+        for name in names:
+            truth_path(options.truth, name)
 
 
 def _report(results: Sequence[Result], options: argparse.Namespace) -> None:

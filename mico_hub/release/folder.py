@@ -42,6 +42,26 @@ from mico_hub.suites import SPLITS, Suite
 PUBLIC, PRIVATE, SIGNALS = "public", "private", "signals"
 
 
+def truth_path(folder: Path, name: str) -> Path:
+    """The file with the truth of a suite.
+
+    Args:
+        folder: What somebody has of it: the folder of suites, the suite's folder, its private part or the rows in it,
+            or a copy of the repository with the truth of a published folder.
+        name: The suite.
+
+    Raises:
+        FolderError: It is in none of the places.
+    """
+    rows = "rows.parquet"
+    places = [folder, *(folder / place / rows for place in ("", PRIVATE, f"{name}/{PRIVATE}", name))]
+    for place in places:
+        if place.is_file():
+            return place
+    lines = "".join(f"\n  {place}" for place in places[1:])
+    raise FolderError(f"{folder}: the truth of {name}, as its training wrote it, was not found. Looked for:{lines}")
+
+
 @dataclass(frozen=True, slots=True)
 class SuiteFolder:
     """A suite's folder on disk."""
