@@ -3,11 +3,12 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from tqdm import tqdm
-
+from mico_hub.cli.frame import keeping
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
+from mico_hub.progress import Bar
 from mico_hub.release.commitments import Opening
 from mico_hub.release.rows import as_rows
 from mico_hub.sources import SourceError
@@ -18,8 +19,10 @@ def fetch(options: argparse.Namespace) -> None:
     suite = open_suite(options.suite, options.source)
     rows = as_rows(suite.split(options.split))
     brought = suite.checkpoints(rows)
-    bar = tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
-    paths = [path for _, path in bar]
+    bar = Bar(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
+    paths: list[Path] = []
+    with keeping(options, lambda: paths):
+        paths.extend(path for _, path in bar)
     total = sum(path.stat().st_size for path in paths)
     folder = os.path.commonpath([path.parent for path in paths])
     sys.stdout.write(f"{counted(len(paths), 'checkpoint')}, {total / 1e6:,.1f} MB, in {folder}\n")

@@ -2,7 +2,8 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
@@ -31,18 +32,35 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     same command may succeed later, the parser's default `kept` is added: which work is kept, and how to resume.
     """
     options = parser.parse_args(arguments)
-    program, kept = Path(parser.prog).stem, options.kept
+    options.command_line = list(sys.argv[1:] if arguments is None else arguments)
+    program = Path(parser.prog).stem
     try:
         with explained():
             code = _found(options.run)(options)
     except BAD_INPUT as error:
-        advice = f"\n{kept}" if kept and _may_pass(error) else ""
+        advice = f"\n{options.kept}" if options.kept and _may_pass(error) else ""
         sys.stderr.write(f"{program}: {error}{advice}\n")
         return EXIT_BAD_INPUT
     except KeyboardInterrupt:
-        sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
+        sys.stderr.write(f"\n{program}: interrupted{f'. {options.kept}' if options.kept else ''}\n")
         return EXIT_INTERRUPTED
     return code or 0
+
+
+@contextmanager
+def keeping(options: argparse.Namespace, anything: Callable[[], object]) -> Iterator[None]:
+    """Drops the sentence on what is kept where the block fails and nothing is.
+
+    Args:
+        options: The command line's, with `kept`.
+        anything: Tells, by what it gives, whether there is something that the same command would not do again.
+    """
+    try:
+        yield
+    except BaseException:
+        if not anything():
+            options.kept = ""
+        raise
 
 
 def _found(run: Run | str) -> Run:

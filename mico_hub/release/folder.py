@@ -110,6 +110,24 @@ class SuiteFolder:
         """Whether every model is trained and the rows are written."""
         return self.exists() and self.rows_path(PUBLIC).exists()
 
+    def finished(self) -> int:
+        """How many models are done, by what was noted of them; nothing is read."""
+        return len(list(self._partial(0).parent.glob("model_*.json")))
+
+    def require_complete(self) -> None:
+        """Sees to it that the suite is complete.
+
+        Raises:
+            FolderError: It is not, or there is none; the message says how many models there are.
+        """
+        manifest = self.manifest()
+        if not self.complete():
+            verb = "imported" if manifest.origin else "trained"
+            raise FolderError(
+                f"{self.root}: {self.finished()} of {counted(manifest.num_models, 'model')} are {verb}, and all must "
+                f"be; resume with the command that began it"
+            )
+
     def manifest(self) -> Manifest:
         """Reads `suite.json`."""
         try:
@@ -337,6 +355,7 @@ class SuiteFolder:
         Raises:
             FolderError: Something is missing or different; the message lists everything.
         """
+        self.require_complete()
         self._check(self.manifest(), each_row(self.rows_path(PUBLIC)))
 
     def _check(self, manifest: Manifest, rows: Iterable[Row]) -> None:

@@ -139,8 +139,7 @@ def public_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
     Raises:
         FolderError: The suite is not complete.
     """
-    if not folder.complete():
-        raise FolderError(f"{folder.root}: the suite is not complete; train it first")
+    folder.require_complete()
     rows = read_rows(folder.rows_path(PUBLIC))
     return {split: [row for row in rows if row["split"] == split] for split in SPLITS}
 

@@ -118,8 +118,7 @@ def compute_suite(
     """
     workers = workers or ThisProcess()
     folder = SuiteFolder(root)
-    if not folder.complete():
-        raise FolderError(f"{root}: the suite is not complete; train it first")
+    folder.require_complete()
     manifest = folder.manifest()
     suite = manifest.suite
     wanted = _wanted(suite.model, names)
