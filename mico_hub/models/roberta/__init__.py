@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from mico_hub.cache import refuse_pointer
+from mico_hub.data.base import offline_if_unreachable
 from mico_hub.models.base import Architecture, Start
 
 if TYPE_CHECKING:
@@ -69,9 +70,10 @@ def load_start(source: Path | str | None = None) -> Start:
     for path in Path(where).glob("*.safetensors"):
         refuse_pointer(path)
     try:
-        network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
-            where, dtype=torch.float32, output_loading_info=True
-        )
+        with offline_if_unreachable():
+            network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
+                where, dtype=torch.float32, output_loading_info=True
+            )
     except OSError as error:
         raise OSError(f"the pretrained weights of {TITLE} were not found at {where!r}: {expected}") from error
     state = {key: value for key, value in network.state_dict().items() if not key.startswith("classifier.")}
