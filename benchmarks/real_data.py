@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from mico_hub import loading, tables
 from mico_hub.attacks import LADDER, prepare, to_predictions
@@ -33,6 +32,7 @@ from mico_hub.data import BaseDataset, DataError, load_base
 from mico_hub.data.base import content_digest
 from mico_hub.models import MODELS
 from mico_hub.models.records import trimmed
+from mico_hub.progress import Bar
 from mico_hub.release import repository
 from mico_hub.release.rows import Row
 from mico_hub.reporting import scorecard
@@ -208,7 +208,7 @@ def attacked(rows: list[Row], data: BaseDataset, source: Path) -> tuple[list[Res
     prepared = prepare(LADDER, rows, None, str(source), data)
     suite = loading.handle_of(rows[0], source)
     results, few = [], dict[str, list[str]]()
-    for attack in tqdm(LADDER, desc="attacks", leave=False):
+    for attack in Bar(LADDER, desc="attacks", leave=False):
         predictions = to_predictions(prepared.scores(attack))
         few.setdefault(prepared.too_few(attack), []).append(attack.name)
         by_model = {row["model_id"]: of_model for row, of_model in zip(rows, predictions, strict=True)}

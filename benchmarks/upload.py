@@ -20,11 +20,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 
-from tqdm import tqdm
-
 from builders.build import build
 from mico_hub import models, tables
 from mico_hub.data import load_base
+from mico_hub.progress import Bar
 from mico_hub.randomness import Keys
 from mico_hub.release import checkpoints
 from mico_hub.release.consistency import checkpoint_path
@@ -63,7 +62,7 @@ def random_suite(suite: Suite, root: Path, accuracy: float = 0.5) -> None:
     splits = [draw(len(data), suite.n, suite.m) for _ in range(sum(suite.models))]
     folder.begin(manifest, [truth(suite, i, split) for i, split in enumerate(splits)], [Keys.draw() for _ in splits])
     public = []
-    for model_id, split in enumerate(tqdm(splits, desc=f"making {suite.name}", unit="model")):
+    for model_id, split in enumerate(Bar(splits, desc=f"making {suite.name}", unit="model")):
         network = models.initialise(suite.model, os.urandom(16))
         sha256, size = checkpoints.save(network, suite.model, folder.checkpoint(suite, model_id))
         measured = Measured(checkpoint_path(suite, model_id), sha256, size, accuracy, suite.epsilon, suite.delta)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mico_hub import sources
-from mico_hub.messages import explained, listed
-from mico_hub.release.folder import PRIVATE
+from mico_hub.cache import writable
+from mico_hub.messages import InputError, counted, explained, is_are, listed
+from mico_hub.release.folder import PRIVATE, truth_path
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_truth
 from mico_hub.release.rows import Row, as_row, as_rows, fingerprint, name_of
@@ -91,10 +92,13 @@ class Handle:
         try:
             arguments = self.place.dataset(self.name)
         except OSError as error:
+            if isinstance(error, InputError):  # it says all that is to be said
+                raise
             if self._by_name:
                 raise sources.not_found(self.name, self.place, error) from error
             raise SourceError(f"{self.name} could not be read from {self.place}: {error}") from error
-        loaded: datasets.DatasetDict = datasets.load_dataset(name=self.name, **arguments)
+        with writable(Path(datasets.config.HF_DATASETS_CACHE)):
+            loaded: datasets.DatasetDict = datasets.load_dataset(name=self.name, **arguments)
         return loaded
 
     def split(self, split: str) -> datasets.Dataset:
@@ -134,15 +138,18 @@ class Handle:
 
         Args:
             split: `train`, `dev` or `final`.
-            folder: Where it is hidden: the suite's private folder, or the folder of suites.
+            folder: Where it is hidden, see `truth_path`; None: in the cache, where the suite was trained there.
 
         Raises:
-            SourceError: It is hidden, and no folder is named.
+            SourceError: It is hidden, no folder is named, and it was not trained into the cache.
             FolderError: The folder has no truth of this suite, or that of another training.
         """
         rows = self.challenges(split)
+        hidden = any(row["membership"] is None for row in rows)
+        if folder is None and hidden:
+            folder = sources.embedded.truth(self.name, self.place)
         if folder is None:
-            if any(row["membership"] is None for row in rows):
+            if hidden:
                 published = (
                     "was never published by the competition"
                     if self.manifest.origin
@@ -150,13 +157,7 @@ class Handle:
                 )
                 raise SourceError(f"{self.name}: the membership of {split} {published}, or score --split train")
             return {row["model_id"]: np.asarray(row["membership"]) for row in rows}
-        places = [folder, folder / "rows.parquet", folder / self.name / PRIVATE / "rows.parquet"]
-        path = next((place for place in places if place.is_file()), None)
-        if path is None:
-            raise FolderError(
-                f"{folder}: expected the truth of {self.name} as its training wrote it, rows.parquet or "
-                f"{self.name}/{PRIVATE}/rows.parquet, got no such file"
-            )
+        path = truth_path(folder, self.name)
         truth = {row["model_id"]: row for row in read_truth(path) if (row["suite"], row["split"]) == (self.name, split)}
         wrong = [
             row["model_id"]
@@ -165,8 +166,9 @@ class Handle:
         ]
         if wrong:
             raise FolderError(
-                f"{path}: expected the truth of {self.name} {split}; {len(wrong)} of {len(rows)} models are missing or "
-                f"have another challenge (model_{wrong[0]}, ...): it belongs to another training of the suite"
+                f"{path}: expected the truth of {self.name} {split}; {len(wrong)} of {counted(len(rows), 'model')} "
+                f"{is_are(len(rows))} missing or of another challenge (model_{wrong[0]}, ...): it belongs to another "
+                f"training of the suite"
             )
         return {model_id: np.asarray(row["membership"]) for model_id, row in truth.items()}
 
@@ -231,7 +233,7 @@ class Handle:
                 return
         if missing:
             lines = [f"{name_of(row)}: {'; '.join(tried.get(name_of(row), ['no source has it']))}" for row in missing]
-            raise SourceError(listed(f"{len(missing)} of {len(wanted)} checkpoints failed", lines))
+            raise SourceError(listed(f"{len(missing)} of {counted(len(wanted), 'checkpoint')} failed", lines))
 
     def _own(self, row: Any) -> Row:
         found = as_row(row)

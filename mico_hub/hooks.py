@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from mico_hub.cache import writable
 from mico_hub.suites import NAME
 
 METRIC = "mico_score"
@@ -43,7 +44,10 @@ def _wrap_builder(original: Callable[..., Any]) -> Callable[..., Any]:
             )
         asked = values.pop("revision", None)
         values.update(sources.dataset(values["name"], str(asked) if asked else None))
-        return original(*arguments.args, **arguments.kwargs)
+        from datasets import config
+
+        with writable(Path(config.HF_DATASETS_CACHE)):
+            return original(*arguments.args, **arguments.kwargs)
 
     return load_dataset_builder
 
@@ -74,8 +78,12 @@ def _wrap_module(original: Callable[..., Any]) -> Callable[..., Any]:
 def _wrap_metric(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def evaluation_module_factory(path: str, *args: Any, **kwargs: Any) -> Any:
-        ours = path == METRIC and not Path(METRIC).is_dir()
-        return original(str(METRIC_FOLDER) if ours else path, *args, **kwargs)
+        if path != METRIC or Path(METRIC).is_dir():
+            return original(path, *args, **kwargs)
+        from evaluate import config
+
+        with writable(Path(config.HF_MODULES_CACHE)):
+            return original(str(METRIC_FOLDER), *args, **kwargs)
 
     return evaluation_module_factory
 

@@ -21,6 +21,16 @@ def listed(title: str, problems: Sequence[str], shown: int = SHOWN) -> str:
     return "\n  ".join([title, *problems[:shown], *more])
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 model`, `200 models`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def is_are(number: int) -> str:
+    """The verb after a number."""
+    return "is" if number == 1 else "are"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean 'x'?` with the nearest known name; empty where none is near."""
     near = get_close_matches(name, list(known), n=1)

@@ -16,7 +16,7 @@ from huggingface_hub import DatasetCard
 from builders.build import derived
 from mico_hub import signals
 from mico_hub.data import DATASETS
-from mico_hub.messages import listed
+from mico_hub.messages import counted, listed
 from mico_hub.models import MODELS
 from mico_hub.release import repository
 from mico_hub.release.checkpoints import check_header
@@ -65,7 +65,7 @@ def check(root: Path, fresh: Path) -> dict[str, str]:
         problems += [f"{each.suite.name}: {problem}" for each in manifests for problem in _wrong_signals(root, each)]
         problems += _wrong_derived(root)
     if problems:
-        raise FolderError(listed(f"{root} cannot be published, {len(problems)} problems:", problems))
+        raise FolderError(listed(f"{root} cannot be published, {counted(len(problems), 'problem')}:", problems))
     held = write_fresh(root, fresh)
     if repository.versions(fresh)[-1].suites != held:
         raise FolderError(f"{root} has changed while it was checked, or a file says what it would not be written with")

@@ -26,9 +26,9 @@ from huggingface_hub import (
 from huggingface_hub.hf_api import DatasetInfo, RepoFile, SpaceInfo
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
 from huggingface_hub.utils._http import default_client_factory
-from tqdm import tqdm
 
-from mico_hub.messages import InputError, listed
+from mico_hub.messages import InputError, counted, is_are, listed
+from mico_hub.progress import Bar
 from mico_hub.sources.retries import RequestError, retry
 
 BATCH = 200  # files in a commit
@@ -167,7 +167,7 @@ def sync(repository: Repository, contents: Mapping[str, Content], message: str, 
     new = [path for path in missing if path not in online and not contents[path].last]
     last = [path for path in missing if path not in set(new)]
     commits = 0
-    bar = tqdm(desc=repository.id, total=_size(contents, missing), unit="B", unit_scale=True, disable=not missing)
+    bar = Bar(desc=repository.id, total=_size(contents, missing), unit="B", unit_scale=True, disable=not missing)
     try:
         with bar:
             if new and xet_at_hand():
@@ -206,7 +206,8 @@ def _still_missing(repository: Repository, contents: Mapping[str, Content]) -> s
         missing = repository.differing(contents)
     except RequestError:
         return "What is online could not be read. Resume with the same command."
-    title = f"{len(missing)} of {len(contents)} files are not online; resume with the same command:"
+    of_all = f"{len(missing)} of {counted(len(contents), 'file')} {is_are(len(contents))}"
+    title = f"{of_all} not online; resume with the same command:"
     return listed(title, missing)
 
 
@@ -287,7 +288,7 @@ def verify(
     unexpected_files = [] if others else sorted(repository.files(revision).keys() - contents.keys())
     problems += [f"{path}: not expected there" for path in unexpected_files]
     paths = sorted(read)
-    bar = tqdm(desc=f"verifying {repository.id}", total=len(paths), unit="file", disable=not paths)
+    bar = Bar(desc=f"verifying {repository.id}", total=len(paths), unit="file", disable=not paths)
     with bar, ThreadPoolExecutor(THREADS) as pool:
         as_read = pool.map(lambda path: _as_read(repository, path, contents, revision), paths)
         for path, same in zip(paths, as_read, strict=True):

@@ -10,6 +10,7 @@ import cards
 from cards.render import GRADIO, metric_card
 from mico_hub.cache import atomic_write
 from mico_hub.hooks import METRIC, METRIC_FOLDER
+from mico_hub.messages import counted
 from publishing.hub import Content, PublishError, sync, verify
 from publishing.publish import known_to, opened
 
@@ -50,4 +51,5 @@ def publish_metric(api: HfApi, repo_id: str) -> str:
             raise PublishError(f"{space.id} holds something else, which would be deleted: {', '.join(foreign[:5])}")
         synced = sync(space, contents, "Publish the metric")
         verify(space, contents, contents, "main")
-    return f"{space.id}: {len(synced.uploaded)} of {len(contents)} files uploaded, {synced.commits} commits; verified"
+    uploaded = f"{len(synced.uploaded)} of {counted(len(contents), 'file')} uploaded"
+    return f"{space.id}: {uploaded}, {counted(synced.commits, 'commit')}; verified"

@@ -23,7 +23,7 @@ import torch
 from builders.build import builder_rows
 from mico_hub import signals, tables
 from mico_hub.data import DATASETS, BaseDataset
-from mico_hub.messages import listed
+from mico_hub.messages import counted, listed
 from mico_hub.models import prepared
 from mico_hub.models.records import subset
 from mico_hub.release import checkpoints, repository
@@ -106,9 +106,9 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
     found.problems += [f"{online[path]}: it holds {what}" for path, what in held]
     size = sum(path.stat().st_size for path in online)
     found.notes = [
-        f"{len(manifests)} suites: hidden membership swapped, and rebuilt without private parts; "
+        f"{counted(len(manifests), 'suite')}: hidden membership swapped, and rebuilt without private parts; "
         f"{len(every) - len(manifests)} of the competition's, whose truth nobody has",
-        f"{len(paths):,} files, {size / 1e6:,.1f} MB, searched for {len(needles):,} secrets",
+        f"{counted(len(paths), 'file')}, {size / 1e6:,.1f} MB, searched for {counted(len(needles), 'secret')}",
         f"{sum(map(len, found.tried.values()))} attacks without a model, each suite's with an error rate of "
         f"{blind.ERROR_RATE:g}",
     ]

@@ -81,7 +81,7 @@ def start(*arguments: str | Path, cwd: Path, env: Mapping[str, str] | None = Non
             those that an imported library reads when it is imported, have no effect.
     """
     scratch = TemporaryDirectory()
-    for name in ("out", "err"):
+    for name in ("out", "err"):  # to be read before the program has opened them
         (Path(scratch.name) / name).touch()
     environment = dict(os.environ if env is None else env)
     pid = _ask("start", list(map(str, arguments)), str(cwd), environment, scratch.name)

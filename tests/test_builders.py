@@ -11,6 +11,7 @@ from huggingface_hub import DatasetCard
 from builders.build import build, builder_rows
 from builders.tracks import BUILDERS
 from cards.render import dataset_card, privacy, recipe
+from mico_hub.messages import InputError
 from mico_hub.release import repository
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.manifest import Manifest
@@ -92,7 +93,7 @@ def test_a_suite_is_added_and_replaced_and_the_others_stay(trained: Path, tmp_pa
 def test_nothing_is_written_for_a_damaged_suite(trained: Path, tmp_path: Path) -> None:
     shutil.copytree(trained, tmp_path / "suites")
     next((tmp_path / "suites" / "digits_lo" / "public" / "dev").iterdir()).unlink()
-    with pytest.raises(FolderError, match="1 problems"):
+    with pytest.raises(FolderError, match=r"digits_lo: 1 problem\b"):
         build(sorted((tmp_path / "suites").iterdir()), tmp_path / "mico")
     assert not (tmp_path / "mico").exists()
 
@@ -137,3 +138,13 @@ def test_data_that_is_not_the_official_one_is_labelled_in_the_card(published: Pa
     path.write_text(path.read_text().replace('"data_note": ""', '"data_note": "a synthetic stand-in"'))
     assert "not known to be the official data set: a synthetic stand-in" in dataset_card(tmp_path / "mico")
     assert "not known to be the official" not in dataset_card(published)
+
+
+def test_an_origin_that_cannot_be_is_a_message(trained: Path, tmp_path: Path) -> None:
+    """No key of a table, which the reader of suite.json never saw."""
+    root = Path(shutil.copytree(trained / "digits_hi", tmp_path / "digits_hi"))
+    build([root], tmp_path / "mico")
+    manifest = tmp_path / "mico" / "digits_hi" / "suite.json"
+    manifest.write_text(manifest.read_text().replace('"origin": ""', '"origin": "somewhere"'))
+    with pytest.raises(InputError, match=r"digits_hi: suite\.json names an origin, .* none on digits with epsilon 10"):
+        dataset_card(tmp_path / "mico")

@@ -111,7 +111,7 @@ def test_the_truth_of_another_training_is_refused(
     shutil.copytree(trained / "digits_hi" / "private", other)
     code, _, err = run(capsys, "score", "predictions", "--suite", "digits_inf", "--split", "dev", "--truth", str(other))
     assert code == 2
-    assert "2 of 2 models are missing or have another challenge" in err
+    assert "2 of 2 models are missing or of another challenge" in err
 
 
 def test_all_that_is_wrong_with_predictions_is_listed(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -211,7 +211,64 @@ def test_the_truth_may_be_named_by_the_folder_of_suites(
         assert run(capsys, *arguments)[0] == 0
     code, _, err = run(capsys, *arguments[:-1], str(work))
     assert code == 2
-    assert "expected the truth of digits_hi as its training wrote it" in err
+    assert "the truth of digits_hi, as its training wrote it, was not found. Looked for:" in err
+
+
+def test_the_truth_is_found_in_all_that_people_have_of_it(
+    work: Path, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A suite's folder, and the repository with the truth, which has `SUITE/rows.parquet`."""
+    run(capsys, "attack", "digits_hi", "--split", "dev", "--attack", "loss", "--out", "loss")
+    for name in ("digits_hi", "digits_lo"):
+        (work / "mico-truth" / name).mkdir(parents=True)
+        shutil.copy(trained / name / "private" / "rows.parquet", work / "mico-truth" / name)
+    for truth in (trained / "digits_hi", work / "mico-truth"):
+        arguments = ["score", "loss", "--suite", "digits_hi", "--split", "dev", "--truth", str(truth)]
+        code, _, err = run(capsys, *arguments)
+        assert code == 0, err
+
+
+@pytest.mark.parametrize("command", [("score", "p", "--suite"), ("audit",)])
+def test_where_the_truth_is_not_is_said_before_anything_is_trained(
+    tmp_path: Path,
+    fresh_cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: tuple[str, ...],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "p").mkdir()
+    code, _, err = run(capsys, *command, "digits_inf", "--split", "dev", "--truth", "nowhere")
+    assert code == 2
+    places = ("rows.parquet", "private/rows.parquet", "digits_inf/private/rows.parquet", "digits_inf/rows.parquet")
+    assert err.splitlines()[1:] == [f"  nowhere/{place}" for place in places]
+    assert not fresh_cache.exists()
+
+
+def test_predictions_that_are_not_there_are_said_before_anything_is_trained(
+    tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capsys, "score", "lira", "loss", "--suite", "digits_inf")
+    assert (code, err) == (2, "mico-hub: no such file or folder of predictions: lira, loss\n")
+    assert not fresh_cache.exists()
+
+
+def test_the_truth_of_a_suite_that_was_trained_here_is_found(
+    digits_inf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MICO_HUB_CACHE", str(digits_inf))
+    monkeypatch.delenv("MICO_HUB_DATASET", raising=False)
+    for split in ("dev", "final"):
+        run(capsys, "attack", "digits_inf", "--split", split, "--attack", "lira", "--out", "lira")
+        code, out, err = run(capsys, "score", "lira", "--suite", "digits_inf", "--split", split)
+        assert code == 0, err
+        auc = re.search(r"^AUC +(0\.\d+)", out, re.M)
+        assert auc is not None
+        assert float(auc[1]) > 0.6
+    code, _, err = run(capsys, "audit", "digits_inf", "--attack", "loss", "--split", "dev")
+    assert code == 0, err
 
 
 def test_audit_sets_bound_and_estimates_beside_the_claim(

@@ -1,5 +1,6 @@
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from builders.build import build
+from mico_hub.release import repository
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.format import FormatError
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_rows, read_truth, write_rows
+from mico_hub.signals.suite import compute_suite
 from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Suite
 
@@ -164,6 +168,24 @@ def test_the_private_rows_hold_the_truth_of_every_model(trained: Path) -> None:
 def test_a_folder_that_is_none_says_so(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"expected a suite folder with suite.json"):
         SuiteFolder(tmp_path).manifest()
+
+
+def test_an_unfinished_suite_says_how_many_models_there_are(trained: Path, tmp_path: Path) -> None:
+    folder = SuiteFolder(Path(shutil.copytree(trained / "digits_hi", tmp_path / "digits_hi")))
+    folder.rows_path("public").unlink()
+    for model_id in range(3, 8):
+        (folder.root / "private" / "partial" / f"model_{model_id}.json").unlink()
+    uses: list[Callable[[], object]] = [
+        folder.verify,
+        lambda: build([folder.root], tmp_path / "mico"),
+        lambda: repository.public_rows(folder),
+        lambda: compute_suite(folder.root),
+    ]
+    for use in uses:
+        with pytest.raises(FolderError) as caught:
+            use()
+        assert str(caught.value).startswith(f"{folder.root}: 3 of 8 models are trained, and all must be; resume")
+    assert not (tmp_path / "mico").exists()
 
 
 def test_another_number_of_models_is_another_suite() -> None:

@@ -1,3 +1,5 @@
+import argparse
+
 import pytest
 
 from mico_hub.cli import frame
@@ -43,6 +45,22 @@ def test_what_may_succeed_later_says_how_to_resume(error: Exception, capsys: pyt
 def test_an_interruption_says_what_is_kept(kept: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(KeyboardInterrupt(), kept=kept) == 130
     assert capsys.readouterr().err == f"\nnothing: {message}\n"
+
+
+@pytest.mark.parametrize("anything", [0, 1])
+def test_what_is_kept_is_said_where_something_is(anything: int, capsys: pytest.CaptureFixture[str]) -> None:
+    for error, before in ((OSError("x"), "nothing: x"), (KeyboardInterrupt(), "interrupted")):
+
+        def work(options: argparse.Namespace, error: BaseException = error) -> None:
+            with frame.keeping(options, lambda: anything):
+                raise error
+
+        parser = frame.script("Does nothing.", work, KEPT)
+        parser.prog = "nothing.py"
+        assert frame.run(parser, []) in (2, 130)
+        err = capsys.readouterr().err
+        assert before in err
+        assert (KEPT in err) == bool(anything)
 
 
 def test_a_mistake_of_ours_is_a_traceback() -> None:

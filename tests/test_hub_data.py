@@ -53,6 +53,33 @@ def test_sst2_from_the_hub_is_the_official_one(data_folder: Path, tmp_path: Path
     assert answer == [68_221, local.digest, True, local.raw[0], local.raw[-1]]
 
 
+def test_without_a_network_a_dataset_that_is_absent_fails_at_once(tmp_path: Path) -> None:
+    """Nothing is tried again, each time; another time it comes from the cache all the same."""
+    code = """
+        import logging
+        import datasets
+        from huggingface_hub import constants
+        from mico_hub.data import DataError, load_base
+        logging.basicConfig()
+        for _ in range(2):
+            try:
+                load_base("cifar10")
+            except DataError as error:
+                print(error)
+        assert not constants.HF_HUB_OFFLINE
+        assert not datasets.config.HF_HUB_OFFLINE
+    """
+    with LoopbackHub() as hub:
+        environment = hub.environment(tmp_path)
+    environment.pop("MICO_HUB_DATA", None)
+    environment["HF_HUB_OFFLINE"] = "0"
+    done = run_client(code, environment, tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("CIFAR-10 not found") == 2
+    assert "set MICO_HUB_DATA=FOLDER" in done.stdout
+    assert "Retrying" not in done.stderr
+
+
 def test_a_dataset_that_the_hub_does_not_have_is_a_clear_error(tmp_path: Path) -> None:
     code = """
         from mico_hub.data import DataError, load_base

@@ -1,6 +1,7 @@
 """What a user writes, with unmodified clients; Hub repositories are served by the loopback Hub."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -516,3 +517,37 @@ def test_a_repository_that_moves_on_is_looked_up_again(site: Site, published: Pa
         assert run.stdout.readline() == "True\n"
         assert run.stdout.read().split() == ["True", "True", "True"]
         assert run.wait() == 0
+
+
+@pytest.mark.parametrize("home", ["/sys/hf", "/dev/null/hf"])
+def test_a_home_of_the_hub_that_cannot_be_written_is_named_as_the_setting(
+    home: str, published: Path, tmp_path: Path
+) -> None:
+    """Both are real: the first file system takes no folder from anybody, and the second is no folder."""
+    (tmp_path / "mico").symlink_to(published)
+    code = """
+        import contextlib
+        import evaluate, mico_hub
+        from datasets import load_dataset
+        from mico_hub.cache import DiskError
+        for ask in (
+            lambda: load_dataset("mico", "digits_hi"),
+            lambda: mico_hub.load_suite("digits_hi"),
+            lambda: evaluate.load("mico_score"),
+        ):
+            with contextlib.suppress(DiskError):
+                ask()
+                print("could be written")
+            try:
+                ask()
+            except DiskError as error:
+                print(error)
+    """
+    environment = os.environ | {"HF_HOME": home}
+    done = fresh.run("-c", textwrap.dedent(code), cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = done.stdout.splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        assert line.startswith(f"{home} cannot be written (")
+        assert line.endswith("); set HF_HOME to a folder elsewhere")

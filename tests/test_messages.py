@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mico_hub.messages import counted, is_are
+
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("mico_hub", "publishing", "builders", "cards", "upload_scripts")
 AVOIDED = {
@@ -42,6 +44,16 @@ def messages() -> Iterator[tuple[str, str]]:
                     continue
                 if len(re.findall(r"[a-z]{2,}", text)) > 2 and " " in text:
                     yield f"{path.relative_to(ROOT)}:{node.lineno}", text
+
+
+def test_one_is_one() -> None:
+    assert [counted(number, "model") for number in (0, 1, 2, 1_000)] == [
+        "0 models",
+        "1 model",
+        "2 models",
+        "1,000 models",
+    ]
+    assert [is_are(number) for number in (0, 1, 2)] == ["are", "is", "are"]
 
 
 @pytest.mark.parametrize(("phrase", "instead"), AVOIDED.items())

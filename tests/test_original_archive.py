@@ -60,12 +60,35 @@ def test_nothing_unpacked_is_left_behind(tmp_path: Path, fresh_cache: Path) -> N
 
 @pytest.mark.parametrize("pack", [zipped, tarred])
 @pytest.mark.parametrize(
-    "name", ["/etc/passwd", "../escape", f"{FOLDER}/../../escape", "a\\..\\..\\b", "C:/windows/system.ini"]
+    "name",
+    ["/etc/passwd", "../escape", f"{FOLDER}/../../escape", "a\\..\\..\\b", "C:/windows/system.ini", "C:\\a", "\\a"],
 )
 def test_a_name_that_leads_outside_is_refused(pack: Callable[..., Path], name: str, tmp_path: Path) -> None:
     path = pack(GOOD | {name: b"evil"}, tmp_path / "a")
     with pytest.raises(OriginalError, match=r"is refused, nothing was unpacked: member .* leads outside"):
         opened(path)
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_backslashes_of_windows_are_slashes(pack: Callable[..., Path], tmp_path: Path) -> None:
+    """Old programs there write them, against the format; nothing is unpacked under its own name."""
+    path = pack({name.replace("/", "\\"): content for name, content in GOOD.items()}, tmp_path / "a")
+    if pack is zipped:
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(zipfile.ZipInfo("cifar10\\cifar10_lo\\"), b"")
+    archive_ = opened(path)
+    assert {entry.location.path for entry in archive_.listing("cifar10_lo")} == {
+        "cifar10_lo/train/model_0/seed_challenge",
+        "cifar10_lo/train/model_0/model.pt",
+    }
+    location = locate(f"{FOLDER}/model.pt")
+    assert location is not None
+    assert list(archive_.each([location], lambda _, path: path.read_bytes())) == [
+        (location, GOOD[f"{FOLDER}/model.pt"])
+    ]
+    twice = pack(GOOD | {f"{FOLDER}/model.pt".replace("/", "\\"): b""}, tmp_path / "b")
+    with pytest.raises(OriginalError, match="comes twice"):
+        opened(twice)
 
 
 def with_tar_member(path: Path, info: tarfile.TarInfo) -> Path:

@@ -1,14 +1,21 @@
+import codecs
+import gzip
 import os
+import pickle
 import re
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from numpy.typing import ArrayLike
+from loopback_hub import LoopbackHub, run_client
+from numpy.typing import ArrayLike, NDArray
+from pyarrow import feather
 
 from mico_hub import submissions
 from mico_hub.submissions import SubmissionError
@@ -199,7 +206,8 @@ def test_a_link_out_of_the_submission_is_not_followed(root: Path, tmp_path: Path
     csv(root, 3).unlink()
     csv(root, 3).parent.rmdir()
     csv(root, 3).parent.symlink_to(outside.parent)
-    assert problems(root) == tuple(f"model_{i}: prediction.csv is a link out of the submission" for i in (2, 3))
+    (problem,) = problems(root)
+    assert problem.startswith("model_2, model_3: prediction.csv is a link out of the submission; copy the files")
 
     elsewhere = tmp_path / "elsewhere" / "cifar10"
     elsewhere.parent.mkdir()
@@ -213,6 +221,110 @@ def test_a_link_within_the_submission_is_followed(root: Path) -> None:
     assert np.array_equal(submissions.read(root, SUITE, "dev")[2], predictions_for()[3])
 
 
+def test_a_snapshot_in_the_hubs_cache_is_read(root: Path, tmp_path: Path) -> None:
+    """Its files are links into the cache."""
+    files = {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*.csv")}
+    with LoopbackHub() as hub:
+        hub.add("dataset", "org/predictions", files)
+        code = """
+            from huggingface_hub import snapshot_download
+            print(snapshot_download("org/predictions", repo_type="dataset"))
+        """
+        done = run_client(code, hub.environment(tmp_path), tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    snapshot = Path(done.stdout.splitlines()[-1])
+    assert csv(snapshot, 2).is_symlink()
+    assert same(submissions.read(snapshot, SUITE, "dev"), predictions_for())
+    assert same(submissions.read(snapshot / "cifar10", SUITE, "dev"), predictions_for())
+    csv(snapshot, 2).unlink()
+    csv(snapshot, 2).symlink_to(csv(root, 2))
+    assert "is a link out of the submission" in problems(snapshot)[0]
+    elsewhere = tmp_path / "elsewhere" / snapshot.name  # what looks like a snapshot inside of a submission is none
+    shutil.copytree(snapshot, elsewhere, symlinks=True)
+    assert "is a link out of the submission" in problems(elsewhere)[-1]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "mark"),
+    [("utf-16-le", codecs.BOM_UTF16_LE), ("utf-16-be", codecs.BOM_UTF16_BE), ("utf-16-le", b""), ("utf-16-be", b"")],
+)
+def test_text_of_windows_is_read(root: Path, encoding: str, mark: bytes) -> None:
+    for path in root.rglob("*.csv"):
+        path.write_bytes(mark + path.read_text().replace("\n", "\r\n").encode(encoding))
+    assert same(submissions.read(root, SUITE, "dev"), predictions_for())
+
+
+def test_an_array_is_read_where_its_shape_says_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "dev.npy"
+    values = np.stack(list(predictions_for().values()))
+    for order in ("C", "F"):
+        np.save(path, np.asarray(values, order=order))
+        assert same(submissions.read(path, SUITE, "dev"), predictions_for())
+    wrong: list[NDArray[Any]] = [values.ravel(), values.T, values[:2], values.astype(complex), values.astype(object)]
+    for each in wrong:
+        np.save(path, each, allow_pickle=True)
+        (problem,) = problems(path)
+        assert "dev.npy: expected numbers of shape (3, 200), a row for each model by ascending id, got " in problem
+    np.save(path, values - 1)
+    assert "is outside [0, 1]" in problems(path)[0] or "are outside [0, 1]" in problems(path)[0]
+    path.write_bytes(b"0.5")
+    assert len(problems(path)) == 1
+
+
+def test_an_array_is_not_made_before_its_size_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "dev.npy"
+    np.save(path, np.zeros((3, 200)))
+    path.write_bytes(path.read_bytes().replace(b"(3, 200)", b"(9999999, 9999)"[:8]))
+    with path.open("ab") as stream:
+        stream.truncate(1 << 40)
+    assert "larger than" in problems(path)[0]
+
+
+def write_pickle(path: Path) -> None:
+    path.write_bytes(pickle.dumps(Bomb()))
+
+
+class Bomb:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pytest.fail, ("it was unpickled",)
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "problem"),
+    [
+        ("a.pkl", write_pickle, "a.pkl is a pickle, which can run code and is never read; write a Parquet file"),
+        ("a.npy", write_pickle, "magic string is not correct"),
+        ("a.parquet", write_pickle, "a.parquet is a pickle"),
+        (
+            "a.feather",
+            lambda p: feather.write_feather(pa.table({"x": [1]}), p),
+            "is a Feather file; write it with to_p",
+        ),
+        ("a", lambda p: feather.write_feather(pa.table({"x": [1]}), p, version=1), "is a Feather file; write it with"),
+        ("a.dat", lambda p: np.save(p.open("wb"), np.zeros(3)), "a.dat is an array of numpy; call it NAME.npy"),
+        ("a.npz", lambda p: np.savez(p, np.zeros(3)), "a.npz is a zip archive"),
+        ("a.gz", lambda p: p.write_bytes(gzip.compress(b"x")), "a.gz is a gzip archive; unpack it"),
+    ],
+)
+def test_what_is_no_form_of_predictions_is_named(
+    tmp_path: Path, name: str, write: Callable[[Path], object], problem: str
+) -> None:
+    write(tmp_path / name)
+    (found,) = problems(tmp_path / name)
+    assert problem in found
+
+
+def test_files_named_with_backslashes_are_explained(root: Path, tmp_path: Path) -> None:
+    """What Python unpacks of an archive that was zipped by an old program on Windows."""
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for path in root.rglob("*.csv"):
+        (flat / str(path.relative_to(root)).replace("/", "\\")).write_bytes(path.read_bytes())
+    assert problems(flat) == (
+        "file names have backslashes, from an archive that Windows made; unpack it with `unzip` or `7z`",
+    )
+
+
 def test_what_is_no_file_is_one_problem(root: Path) -> None:
     csv(root, 2).unlink()
     os.mkfifo(csv(root, 2))  # reading it would wait for ever
@@ -221,10 +333,10 @@ def test_what_is_no_file_is_one_problem(root: Path) -> None:
     csv(root, 4).unlink()
     csv(root, 4).symlink_to(csv(root, 4))
     found = problems(root)
-    assert found[:2] == tuple(f"model_{i}: prediction.csv is not a file" for i in (2, 3))
-    assert len(found) == 3
-    assert found[2].startswith("model_4: prediction.csv")
-    assert "dev" not in found[2]  # a server's paths are no business of whoever submitted
+    assert found[0] == "model_2, model_3: prediction.csv is not a file"
+    assert len(found) == 2
+    assert found[1].startswith("model_4: prediction.csv")
+    assert "dev" not in found[1]  # a server's paths are no business of whoever submitted
 
 
 def test_names_that_are_not_canonical_do_not_count(root: Path) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import re
 import signal
 import socket
 import time
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import torch
 
+from mico_hub.cache import DiskError
 from mico_hub.data import load_base
 from mico_hub.models.mlp import MLP
 from mico_hub.randomness import Keys
@@ -26,7 +28,7 @@ from mico_hub.training.engine import installed
 from mico_hub.training.job import Finished, TrainingJob
 from mico_hub.training.sgd import Assignment, Runtime, train_models
 from mico_hub.training.suite import train_suite
-from mico_hub.workers import Common, Processes, WorkerError
+from mico_hub.workers import Common, Processes, WorkerError, local
 from mico_hub.workers import job as job_module
 from mico_hub.workers.cluster import ray_cluster
 from mico_hub.workers.dispatch import LOST_WORKERS, LostError, dispatch
@@ -319,3 +321,29 @@ def test_an_address_without_a_cluster_is_a_clear_error(tmp_path: Path) -> None:
     assert run.returncode == 2
     assert f"nothing answers at the Ray address 127.0.0.1:{port}" in run.stderr
     assert not (tmp_path / "digits_hi").exists()
+
+
+def test_a_part_of_ray_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
+    """Without its agent the node ends; Ray then ends the process that talked to it, and that cannot say why."""
+    train = ("-m", "mico_hub.cli", "train", "digits_inf", "--models", "5000/1/1", "--ray", "--out", tmp_path)
+    run = fresh.start(*train, cwd=tmp_path)
+    finished = tmp_path / "digits_inf" / "private" / "partial"
+    while run.poll() is None and not list(finished.glob("model_*.json")):
+        time.sleep(0.2)
+    parts = psutil.Process(run.pid).children(recursive=True)
+    (agent,) = (part for part in parts if "RuntimeEnvAgent" in " ".join(part.cmdline()))
+    agent.kill()
+    done = run.wait()
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search("a process of Ray on this machine was killed|the Ray cluster at local has lost every", done.stderr)
+    assert done.stderr.endswith("Finished models are kept; resume with the same command.\n")
+    _, alive = psutil.wait_procs(parts, timeout=30)
+    assert not alive
+
+
+def test_a_full_disk_for_what_workers_share_is_said(tmp_path: Path) -> None:
+    shared = tmp_path / "common"
+    shared.symlink_to("/dev/full")
+    with pytest.raises(DiskError, match=f"{shared}: the disk is full, "):
+        local._write_common(COMMON, shared)

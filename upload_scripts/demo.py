@@ -19,6 +19,7 @@ from mico_hub import tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_models
+from mico_hub.release.folder import SuiteFolder
 from mico_hub.reporting import page
 from mico_hub.reporting.findings import conclusions
 from mico_hub.reporting.results import Result
@@ -61,7 +62,8 @@ def run(options: argparse.Namespace) -> None:
         REPORT.unlink(missing_ok=True)
 
     workers = on_this_machine()
-    folders = {suite: train_suite(suite, SUITES / suite.name, workers=workers) for suite in suites}
+    with frame.keeping(options, lambda: any(SuiteFolder(SUITES / suite.name).finished() for suite in suites)):
+        folders = {suite: train_suite(suite, SUITES / suite.name, workers=workers) for suite in suites}
     for folder in folders.values():
         compute_suite(folder.root, workers=workers)
     build([folder.root for folder in folders.values()], REPOSITORY)

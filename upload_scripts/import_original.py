@@ -10,6 +10,8 @@ import argparse
 import sys
 
 from mico_hub.cli import frame
+from mico_hub.messages import counted
+from mico_hub.release.folder import SuiteFolder
 from mico_hub.sources.original import OriginalError
 from mico_hub.sources.original.importing import find_files, import_suite, suites_named
 
@@ -23,8 +25,10 @@ def run(options: argparse.Namespace) -> None:
             continue
         if files is None:
             raise OriginalError(f"{name} is in none of: {', '.join(options.source)}")
-        folder = import_suite(files, name, options.out / name, partial=options.partial)
-        sys.stdout.write(f"{name}: {folder.manifest().num_models} models in {folder.root}\n")
+        root = options.out / name
+        with frame.keeping(options, SuiteFolder(root).finished):
+            folder = import_suite(files, name, root, partial=options.partial)
+        sys.stdout.write(f"{name}: {counted(folder.manifest().num_models, 'model')} in {folder.root}\n")
 
 
 def main() -> int:

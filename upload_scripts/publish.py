@@ -19,6 +19,7 @@ import pyarrow
 from huggingface_hub import HfApi
 
 from mico_hub.cli import frame
+from mico_hub.messages import counted, is_are
 from publishing import publish
 from publishing.check import check, state_of
 from publishing.hub import PublishError, xet_at_hand
@@ -62,7 +63,8 @@ def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str], bef
     api = HfApi()
     if options.verify:
         for repo_id, contents in publish.verify_all(made, api, options.repository, options.truth_repo).items():
-            sys.stdout.write(f"{repo_id}: {len(contents):,} files, {size_text(contents)}, are online byte for byte\n")
+            files, are = counted(len(contents), "file"), is_are(len(contents))
+            sys.stdout.write(f"{repo_id}: {files}, {size_text(contents)}, {are} online byte for byte\n")
         return 0
     if not options.dry_run:
         publish.known_to(api)  # rather now than after the checks
@@ -85,8 +87,8 @@ def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str], bef
     ):
         if contents:
             sys.stdout.write(
-                f"{repo_id}: {len(synced.uploaded):,} of {len(contents):,} files ({size_text(contents)}) uploaded, "
-                f"{len(synced.deleted):,} deleted, {synced.commits} commits; verified\n"
+                f"{repo_id}: {len(synced.uploaded):,} of {counted(len(contents), 'file')} ({size_text(contents)}) "
+                f"uploaded, {len(synced.deleted):,} deleted, {counted(synced.commits, 'commit')}; verified\n"
             )
     sys.stdout.write(f"{outcome.public_id}@{made.tag} is {outcome.revision}\n")
     return 0

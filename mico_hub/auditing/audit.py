@@ -18,6 +18,7 @@ from mico_hub.auditing.empirical import (
     fix_rule,
     pooled_epsilon,
 )
+from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
 from mico_hub.scoring import Interval
@@ -103,10 +104,10 @@ def text(found: Audit, manifest: Manifest, split: str) -> str:
     ]
     side = "at least" if found.rule.at_least else "at most"
     return (
-        f"{suite.name} {split}: {found.models} models, {found.attack}, delta {found.delta:g}\n\n"
+        f"{suite.name} {split}: {counted(found.models, 'model')}, {found.attack}, delta {found.delta:g}\n\n"
         f"{tables.text(('epsilon', 'value', ''), rows)}\n\n"
         f"A record is called a member if its score is {side} {found.rule.threshold:.6g}, fixed on the train models.\n"
-        f"A perfect attack on {found.models} models certifies "
+        f"A perfect attack on {counted(found.models, 'model')} certifies "
         f"{_perfect(found.models, found.delta):.2f}: a bound far below the claim does not mean that the claim is loose."
     )
 

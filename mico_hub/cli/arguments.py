@@ -7,6 +7,11 @@ from typing import Any
 from mico_hub.cli.frame import Commands, add_command, add_data, add_source, add_split, add_suites
 from mico_hub.suites import SPLITS
 
+_TRUTH = (
+    "hidden membership: the folder of suites, a suite's folder or its private part, or a copy of org/mico-truth "
+    "(default: the cache, for a suite that was trained there)"
+)
+
 
 def add_commands(commands: Commands) -> None:
     """Adds all commands."""
@@ -61,9 +66,7 @@ def add_commands(commands: Commands) -> None:
         help="a folder or a Parquet file; several are compared",
     )
     made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
-    made.add_argument(
-        "--truth", type=Path, help="for dev and final: the suite's private folder, or the folder of suites"
-    )
+    made.add_argument("--truth", type=Path, help=_TRUTH)
     made.add_argument("--json", type=Path, help="writes scores and intervals there too")
     made.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
     made.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
@@ -96,14 +99,14 @@ def add_commands(commands: Commands) -> None:
         metavar="NAME",
         help="one that `mico-hub attacks` lists; only one, for the best of several is not certified (default: lira)",
     )
-    made.add_argument("--truth", type=Path, required=True, help="the suite's private folder, or the folder of suites")
+    made.add_argument("--truth", type=Path, help=_TRUTH)
     add_split(made, SPLITS[1:], SPLITS[-1])
     add_source(made)
 
     made = add_command(
         commands,
         "train",
-        "train:train",
+        "watched:train",
         "trains suites into folders",
         "train purchase100_hi --models 4/2/2 --data DATA",
         "Finished models are kept; resume with the same command.",
@@ -120,7 +123,7 @@ def add_commands(commands: Commands) -> None:
     made = add_command(
         commands,
         "signals",
-        "train:signals",
+        "watched:signals",
         "computes what attacks need of trained suites",
         "signals suites/cifar10_hi --signals loss margin --data DATA",
         "What is done is kept; resume with the same command.",

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mico_hub import submissions
 from mico_hub.attacks import (
     LADDER,
@@ -22,6 +20,8 @@ from mico_hub.attacks import (
 )
 from mico_hub.cli import frame
 from mico_hub.loading import open_suite
+from mico_hub.messages import counted
+from mico_hub.progress import Bar
 from mico_hub.release.rows import as_rows
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
@@ -51,7 +51,7 @@ def attack(options: argparse.Namespace) -> None:
     prepared = prepare(
         list(attacks.values()), targets, None if options.split == "train" else suite.train, options.source
     )
-    for name, each in tqdm(attacks.items(), desc="attacks", disable=len(attacks) == 1, leave=False):
+    for name, each in Bar(attacks.items(), desc="attacks", disable=len(attacks) == 1, leave=False):
         with attacking(options, each.name):
             predictions = to_predictions(prepared.scores(each))
         few.setdefault(prepared.too_few(each), []).append(each.name)
@@ -60,7 +60,7 @@ def attack(options: argparse.Namespace) -> None:
             out = options.out if len(attacks) == 1 else options.out / each.name
             recipe, ids = suite.manifest.suite, list(by_model)
             written = submissions.write(out, recipe, options.split, by_model, models=ids, fingerprint=suite.fingerprint)
-            lines.append(f"{len(by_model)} predictions in {written}")
+            lines.append(f"{counted(len(by_model), 'prediction')} in {written}")
         if known:
             again = frame.command("attack", options.suite, split=options.split, attack=name, source=options.source)
             found = Result.of(suite, options.split, by_model, each.name, title=each.title, commands=[again])

@@ -7,6 +7,7 @@ from mico_hub.attacks import AttackError
 from mico_hub.auditing import audit as audits
 from mico_hub.cli.attack import attacking, attacks_of
 from mico_hub.loading import open_suite
+from mico_hub.release.folder import truth_path
 from mico_hub.release.rows import as_rows
 
 
@@ -19,6 +20,8 @@ def audit(options: argparse.Namespace) -> None:
     if len(attacks := list(attacks_of(options.attack).values())) != 1:
         raise AttackError(f"expected one attack to audit with, got {', '.join(each.name for each in attacks)}: the "
                           "best of several is not certified")  # fmt: skip
+    if options.truth is not None:
+        truth_path(options.truth, options.suite)  # before anything is trained, fetched or computed
     suite = open_suite(options.suite, options.source)
     manifest = suite.manifest
     targets, train = (as_rows(suite.split(split)) for split in (options.split, "train"))

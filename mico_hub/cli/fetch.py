@@ -3,10 +3,12 @@
 import argparse
 import os
 import sys
+from pathlib import Path
 
-from tqdm import tqdm
-
+from mico_hub.cli.frame import keeping
 from mico_hub.loading import open_suite
+from mico_hub.messages import counted
+from mico_hub.progress import Bar
 from mico_hub.release.commitments import Opening
 from mico_hub.release.rows import as_rows
 from mico_hub.sources import SourceError
@@ -17,11 +19,13 @@ def fetch(options: argparse.Namespace) -> None:
     suite = open_suite(options.suite, options.source)
     rows = as_rows(suite.split(options.split))
     brought = suite.checkpoints(rows)
-    bar = tqdm(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
-    paths = [path for _, path in bar]
+    bar = Bar(brought, desc=f"{options.suite} {options.split}", total=len(rows), unit="model")
+    paths: list[Path] = []
+    with keeping(options, lambda: paths):
+        paths.extend(path for _, path in bar)
     total = sum(path.stat().st_size for path in paths)
     folder = os.path.commonpath([path.parent for path in paths])
-    sys.stdout.write(f"{len(paths)} checkpoints, {total / 1e6:,.1f} MB, in {folder}\n")
+    sys.stdout.write(f"{counted(len(paths), 'checkpoint')}, {total / 1e6:,.1f} MB, in {folder}\n")
 
 
 def open_truth(options: argparse.Namespace) -> None:
@@ -38,4 +42,4 @@ def open_truth(options: argparse.Namespace) -> None:
         raise SourceError(
             "\n".join([f"{options.opening} is not the truth of {name} that was committed to:", *problems])
         )
-    sys.stdout.write(f"{name}: the truth of {len(rows)} models opens the published commitment {published}\n")
+    sys.stdout.write(f"{name}: the truth of {counted(len(rows), 'model')} opens the published commitment {published}\n")

@@ -38,18 +38,20 @@ def run(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None)
     """
     with redirect_stdout(_until_closed(sys.stdout)), redirect_stderr(_until_closed(sys.stderr)):
         try:
-            return _run(parser.parse_args(arguments), Path(parser.prog).stem)
+            options = parser.parse_args(arguments)
+            options.command_line = list(sys.argv[1:] if arguments is None else arguments)
+            return _run(options, Path(parser.prog).stem)
         finally:
             sys.stdout.flush()
 
 
 def _run(options: argparse.Namespace, program: str) -> int:
-    kept = options.kept
     with _stopped_by_signals() as came:
         try:
             with explained():
                 return _found(options.run)(options) or 0
         except BaseException as error:
+            kept = options.kept  # which may have been dropped by now
             if came or isinstance(error, KeyboardInterrupt):  # which an import may have turned into another error
                 sys.stderr.write(f"\n{program}: interrupted{f'. {kept}' if kept else ''}\n")
                 return EXIT_SIGNAL + (came[0] if came else signal.SIGINT)
@@ -115,6 +117,22 @@ class _UntilClosed:
 
 def _until_closed(stream: TextIO) -> TextIO:
     return cast(TextIO, _UntilClosed(stream))
+
+
+@contextmanager
+def keeping(options: argparse.Namespace, anything: Callable[[], object]) -> Iterator[None]:
+    """Drops the sentence on what is kept where the block fails and nothing is.
+
+    Args:
+        options: The command line's, with `kept`.
+        anything: Tells, by what it gives, whether there is something that the same command would not do again.
+    """
+    try:
+        yield
+    except BaseException:
+        if not anything():
+            options.kept = ""
+        raise
 
 
 def _found(run: Run | str) -> Run:

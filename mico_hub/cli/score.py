@@ -11,6 +11,8 @@ from mico_hub.attacks import ATTACKS
 from mico_hub.cache import atomic_write
 from mico_hub.cli import frame
 from mico_hub.loading import open_suite
+from mico_hub.messages import counted
+from mico_hub.release.folder import truth_path
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
@@ -21,6 +23,7 @@ from mico_hub.suites import tracks
 def score(options: argparse.Namespace) -> None:
     """Scores predictions, of one suite or of a track's."""
     names = [suite.name for suite in tracks()[options.suite]] if options.suite in tracks() else [options.suite]
+    _require(options, names)
     results: list[Result] = []
     problems: list[str] = []
     sources: list[str] = []
@@ -59,7 +62,7 @@ def score(options: argparse.Namespace) -> None:
         if len(of_suite) > 1:
             sys.stdout.write("\n" + scorecard.comparison(of_suite) + "\n")
     if pictures:
-        sys.stdout.write(f"{len(pictures)} pictures in {options.figures}\n")
+        sys.stdout.write(f"{counted(len(pictures), 'picture')} in {options.figures}\n")
 
 
 def _write(results: Sequence[Result], options: argparse.Namespace) -> list[Path]:
@@ -73,6 +76,15 @@ def _write(results: Sequence[Result], options: argparse.Namespace) -> list[Path]
     if options.html is not None:
         page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
     return [] if options.figures is None else page.save_figures(results, options.figures, options.format)
+
+
+def _require(options: argparse.Namespace, names: Sequence[str]) -> None:
+    """Sees to it that what is named is there, before anything is trained, fetched or computed."""
+    if absent := [str(path) for path in options.predictions if not path.exists()]:
+        raise SourceError(f"no such file or folder of predictions: {', '.join(absent)}")
+    if options.truth is not None:
+        for name in names:
+            truth_path(options.truth, name)
 
 
 def _names(paths: list[Path]) -> dict[Path, str]:

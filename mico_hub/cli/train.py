@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from tqdm import tqdm
-
+from mico_hub.cli.frame import keeping
 from mico_hub.cli.workers import device_of, workers_of
 from mico_hub.data import load_base
 from mico_hub.models import MODELS
+from mico_hub.progress import Bar
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import Suite, get_suite
@@ -30,8 +30,9 @@ def _train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
     # The upper bar is in percent, of the arithmetic of all suites.
     form = "{desc}: {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
     with (
+        keeping(options, lambda: anything_kept("train", options)),
         workers_of(options, device) as workers,
-        tqdm(desc="all suites", total=sum(costs), bar_format=form, disable=len(suites) == 1) as bar,
+        Bar(desc="all suites", total=sum(costs), bar_format=form, disable=len(suites) == 1) as bar,
     ):
         for number, suite in enumerate(suites):
             before, cost = sum(costs[:number]), costs[number]
@@ -46,16 +47,16 @@ def _train_all(suites: Sequence[Suite], options: argparse.Namespace) -> None:
                 workers,
                 data=load_base(suite.dataset, options.data),
                 pretrained=options.pretrained,
-                announce=lambda line: tqdm.write(line, file=sys.stdout),
+                announce=lambda line: Bar.write(line, file=sys.stdout),
                 progress=progress,
             )
-            tqdm.write(f"{suite.name} is complete in {folder.root}", file=sys.stdout)
+            Bar.write(f"{suite.name} is complete in {folder.root}", file=sys.stdout)
 
 
 def signals(options: argparse.Namespace) -> None:
     """Computes what is missing of suites' signals."""
     device = device_of(options)
-    with workers_of(options, device) as workers:
+    with keeping(options, lambda: anything_kept("signals", options)), workers_of(options, device) as workers:
         for root in options.suites:
             data = load_base(SuiteFolder(root).manifest().suite.dataset, options.data)
             new: list[str] = []
@@ -63,3 +64,11 @@ def signals(options: argparse.Namespace) -> None:
             size = sum(path.stat().st_size for path in paths)
             computed = f"{', '.join(new)} computed" if new else "nothing was missing"
             sys.stdout.write(f"{root}: {computed}; {len(paths)} here, {size / 1e6:,.1f} MB, in {paths[0].parent}\n")
+
+
+def anything_kept(command: str, options: argparse.Namespace) -> bool:
+    """Whether something of what `train` or `signals` was asked for is there."""
+    if command == "train":
+        return any(SuiteFolder(options.out / name).finished() for name in options.suites)
+    folders = [SuiteFolder(root) for root in options.suites]
+    return any(any(path.glob("*")) for folder in folders for path in (folder.signals, folder.unfinished_signals))

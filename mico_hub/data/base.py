@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from mico_hub.messages import InputError
+from mico_hub.cache import refuse_pointer
+from mico_hub.messages import InputError, counted
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +27,8 @@ Inputs: TypeAlias = "torch.Tensor | dict[str, torch.Tensor]"
 """A batch: (B, ...) float32, or for text `input_ids` and `attention_mask`, (B, T) int64 each."""
 
 Bytes = NDArray[np.uint8]
+
+REACH_SECONDS = 5  # in which the Hub must answer at all
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +159,7 @@ class BaseDataset:
             raise TypeError(f"{self.name}: expected a list of record indices, got {index.dtype} of shape {index.shape}")
         outside = index[(index < 0) | (index >= len(self))]
         if outside.size:
-            got = f"{outside.size:,} others: {', '.join(map(str, outside[:5]))}"
+            got = f"{counted(outside.size, 'other')}: {', '.join(map(str, outside[:5]))}"
             raise IndexError(f"{self.name}: expected record indices from 0 to {len(self) - 1:,}, got {got}")
         return index.astype(np.int64)
 
@@ -206,7 +210,7 @@ def assemble(
     found = np.unique(labels).tolist()
     problems = []
     if len(labels) != info.num_records:
-        problems.append(f"expected {info.expected}, got {len(labels):,} rows")
+        problems.append(f"expected {info.expected}, got {counted(len(labels), 'row')}")
     if found != list(range(info.classes)):
         problems.append(f"expected each of the classes 0 to {info.classes - 1}, got {_shorten(found)}")
     if not problems and info.labels_sha256 not in (None, got := sha256(labels)):
@@ -239,12 +243,15 @@ def require_files(info: DatasetInfo, paths: Sequence[Path], sizes: Mapping[Path,
 
     Raises:
         DataError: Some are not; the message names all of them.
+        PointerError: One is a pointer of Git LFS.
     """
     problems = []
     for path in paths:
         if not path.is_file():
             problems.append(f"{path}: no such file")
-        elif sizes and path.stat().st_size != sizes[path]:
+            continue
+        refuse_pointer(path)
+        if sizes and path.stat().st_size != sizes[path]:
             problems.append(f"{path}: expected {sizes[path]:,} bytes, got {path.stat().st_size:,}")
     if problems:
         listed = "".join(f"\n  {problem}" for problem in problems)
@@ -261,6 +268,24 @@ def missing(info: DatasetInfo, folder: Path | None, hub_error: str = "") -> Data
     return DataError("\n  ".join(lines))
 
 
+@contextmanager
+def offline_if_unreachable() -> Iterator[None]:
+    """Without a network, has the block take what is in the cache or fail, at once and not after half a minute."""
+    import datasets
+    from huggingface_hub import constants, get_session
+    from huggingface_hub.errors import HTTPError
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    try:
+        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
+    except (HTTPError, OSError):
+        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
 def load_hub(info: DatasetInfo, folder: Path | None, columns: Sequence[str]) -> list[Any]:
     """The dataset's splits from the Hub, in the order of `info.splits`, as `datasets.Dataset`s.
 
@@ -275,7 +300,8 @@ def load_hub(info: DatasetInfo, folder: Path | None, columns: Sequence[str]) -> 
     import datasets
 
     try:
-        parts = [datasets.load_dataset(info.hub_id, info.hub_config, split=split) for split in info.splits]
+        with offline_if_unreachable():
+            parts = [datasets.load_dataset(info.hub_id, info.hub_config, split=split) for split in info.splits]
     except Exception as error:  # the client raises errors of half a dozen libraries when a network or a file fails
         raise missing(info, folder, f"{type(error).__name__}: {error}") from error
     problems = [

@@ -11,7 +11,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from mico_hub.data.base import (
     BaseDataset,
@@ -24,6 +23,7 @@ from mico_hub.data.base import (
     require_files,
     sha256,
 )
+from mico_hub.progress import Bar
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")
 BINARY, PYTHON = "cifar-10-batches-bin", "cifar-10-batches-py"
@@ -213,7 +213,7 @@ def read_hub(info: DatasetInfo, folder: Path | None) -> tuple[Bytes, Bytes]:
     """
     train, test = load_hub(info, folder, ("img", "label"))
     images = np.empty((info.num_records, 3, 32, 32), np.uint8)
-    with tqdm(total=len(images), desc="CIFAR-10 images", unit="", disable=None) as bar:
+    with Bar(total=len(images), desc="CIFAR-10 images", unit="", disable=None) as bar:
         for row, image in enumerate(image for part in (train, test) for image in part["img"]):
             images[row] = np.asarray(image).transpose(2, 0, 1)
             bar.update()

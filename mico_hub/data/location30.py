@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.data import purchase100
 from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, as_float, assemble, missing
 
@@ -43,6 +44,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
     path = folder / FOLDER / FILE if folder else None
     if path is None or not path.is_file():
         raise missing(info, folder)
+    refuse_pointer(path)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             packed, labels, number = arrays["features"], arrays["labels"], int(arrays["n_features"])

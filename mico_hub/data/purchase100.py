@@ -16,10 +16,11 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from tqdm import tqdm
 
-from mico_hub.cache import atomic_path, cache_dir
+from mico_hub.cache import atomic_path, cache_dir, refuse_pointer
 from mico_hub.data.base import BaseDataset, Bytes, DataError, DatasetInfo, as_float, assemble, missing, sha256
+from mico_hub.messages import counted
+from mico_hub.progress import Bar
 
 FOLDER, TEXT, ARCHIVE = "purchase100", "dataset_purchase", "dataset_purchase.tgz"
 STANDIN = "STANDIN"
@@ -69,6 +70,7 @@ def read(info: DatasetInfo, folder: Path | None) -> BaseDataset:
     path = next((p for p in (folder / FOLDER / ARCHIVE, folder / FOLDER / TEXT) if p.exists()), None)
     if path is None:
         raise missing(info, folder)
+    refuse_pointer(path)
     bits, labels, blob = _cached(info, path)
 
     def note() -> str:
@@ -174,7 +176,7 @@ def parse(info: DatasetInfo, stream: IO[bytes], size: int, name: str) -> tuple[B
         rows += len(wrong)
         bad += int(wrong.sum())
     if bad > len(problems):
-        problems.append(f"{bad - len(problems):,} more such lines")
+        problems.append(f"{counted(bad - len(problems), 'more such line')}")
     if rows != info.num_records:
         problems.append(f"expected {info.num_records:,} rows, got {rows:,}")
     if problems:
@@ -186,7 +188,7 @@ def parse(info: DatasetInfo, stream: IO[bytes], size: int, name: str) -> tuple[B
 def _whole_lines(info: DatasetInfo, stream: IO[bytes], size: int) -> Iterator[bytes]:
     """The text in pieces of whole lines, each at most about twice `CHUNK` long."""
     rest = b""
-    with tqdm(total=size, desc=info.title, unit="B", unit_scale=True, disable=None) as bar:
+    with Bar(total=size, desc=info.title, unit="B", unit_scale=True, disable=None) as bar:
         while chunk := stream.read(CHUNK):
             bar.update(len(chunk))
             text = rest + chunk

@@ -7,6 +7,7 @@ from types import MappingProxyType
 import numpy as np
 
 from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, load_hub, require_files
+from mico_hub.messages import counted
 
 FOLDER, FILES = "SST-2", ("train.tsv", "dev.tsv")
 
@@ -89,7 +90,7 @@ def read_tsv(info: DatasetInfo, path: Path, rows: int) -> tuple[list[str], list[
         f"line {number}: expected a sentence, a tab and 0 or 1, got {lines[number - 2]!r}" for number in bad[:5]
     ]
     if len(bad) > 5:
-        problems.append(f"{len(bad) - 5:,} more such lines")
+        problems.append(f"{counted(len(bad) - 5, 'more such line')}")
     if header != "sentence\tlabel":
         problems.insert(0, f"line 1: expected the header 'sentence\\tlabel', got {header[:80]!r}")
     if len(lines) != rows:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.data import DATASETS, BaseDataset, DataError
 from mico_hub.release.disclosure import ACCURACY_DECIMALS, reveals
 from mico_hub.release.manifest import Manifest
@@ -105,6 +106,7 @@ def _wrong_checkpoint(row: Row, path: Path) -> Iterator[str]:
     if not path.is_file() or path.is_symlink():
         yield f"expected the checkpoint {path}, got no such file"
     elif (size := path.stat().st_size) != row["num_bytes"]:
+        refuse_pointer(path)
         yield f"expected a checkpoint of {row['num_bytes']} bytes, got {size}"
     elif (digest := sha256_of(path)) != row["sha256"]:
         yield f"expected a checkpoint with sha256 {row['sha256']}, got {digest}"

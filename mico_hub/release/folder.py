@@ -25,7 +25,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from mico_hub.cache import atomic_write, remove_unfinished
+from mico_hub.cache import atomic_write, remove_unfinished, writable
+from mico_hub.messages import counted
 from mico_hub.randomness import Keys
 from mico_hub.release.commitments import NONCE_BYTES, Opening
 from mico_hub.release.consistency import problems_of
@@ -39,6 +40,26 @@ from mico_hub.splits import Split, stored_split
 from mico_hub.suites import SPLITS, Suite
 
 PUBLIC, PRIVATE, SIGNALS = "public", "private", "signals"
+
+
+def truth_path(folder: Path, name: str) -> Path:
+    """The file with the truth of a suite.
+
+    Args:
+        folder: What somebody has of it: the folder of suites, the suite's folder, its private part or the rows in it,
+            or a copy of the repository with the truth of a published folder.
+        name: The suite.
+
+    Raises:
+        FolderError: It is in none of the places.
+    """
+    rows = "rows.parquet"
+    places = [folder, *(folder / place / rows for place in ("", PRIVATE, f"{name}/{PRIVATE}", name))]
+    for place in places:
+        if place.is_file():
+            return place
+    lines = "".join(f"\n  {place}" for place in places[1:])
+    raise FolderError(f"{folder}: the truth of {name}, as its training wrote it, was not found. Looked for:{lines}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +110,24 @@ class SuiteFolder:
         """Whether every model is trained and the rows are written."""
         return self.exists() and self.rows_path(PUBLIC).exists()
 
+    def finished(self) -> int:
+        """How many models are done, by what was noted of them; nothing is read."""
+        return len(list(self._partial(0).parent.glob("model_*.json")))
+
+    def require_complete(self) -> None:
+        """Sees to it that the suite is complete.
+
+        Raises:
+            FolderError: It is not, or there is none; the message says how many models there are.
+        """
+        manifest = self.manifest()
+        if not self.complete():
+            verb = "imported" if manifest.origin else "trained"
+            raise FolderError(
+                f"{self.root}: {self.finished()} of {counted(manifest.num_models, 'model')} are {verb}, and all must "
+                f"be; resume with the command that began it"
+            )
+
     def manifest(self) -> Manifest:
         """Reads `suite.json`."""
         try:
@@ -107,8 +146,9 @@ class SuiteFolder:
             FolderError: Another run has the folder.
         """
         private = self.root / PRIVATE
-        private.mkdir(parents=True, exist_ok=True)
-        private.chmod(0o700)
+        with writable(private):
+            private.mkdir(parents=True, exist_ok=True)
+            private.chmod(0o700)
         lock = FileLock(private / "lock", timeout=0)
         try:
             lock.acquire()
@@ -223,9 +263,10 @@ class SuiteFolder:
         """
         path = self.opening_path(split)
         try:
-            return Opening.from_json(path.read_bytes(), str(path))
+            text = path.read_bytes()
         except OSError as error:
             raise FolderError(f"{path}: expected what opens the commitment to {split}: {error}") from error
+        return Opening.from_json(text, str(path))
 
     @property
     def _published_path(self) -> Path:
@@ -314,12 +355,13 @@ class SuiteFolder:
         Raises:
             FolderError: Something is missing or different; the message lists everything.
         """
+        self.require_complete()
         self._check(self.manifest(), each_row(self.rows_path(PUBLIC)))
 
     def _check(self, manifest: Manifest, rows: Iterable[Row]) -> None:
         problems = problems_of(manifest, rows, lambda row: self.checkpoint(manifest.suite, row["model_id"]))
         if problems:
-            raise FolderError("\n".join([f"{self.root}: {len(problems)} problems", *problems]))
+            raise FolderError("\n".join([f"{self.root}: {counted(len(problems), 'problem')}", *problems]))
 
 
 _MEASURED = frozenset({*keys_of(Measured), "source", "digest"})

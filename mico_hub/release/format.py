@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from importlib.metadata import version
 from typing import Any, TypeVar
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.messages import InputError
 
 FORMAT = 1
@@ -38,7 +39,9 @@ def parse(text: bytes | str, where: str) -> dict[str, Any]:
 
     Raises:
         FormatError: The text is not JSON.
+        PointerError: It is a pointer of Git LFS.
     """
+    refuse_pointer(where, text)
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(found := dict(pairs)) < len(pairs):

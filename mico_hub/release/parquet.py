@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mico_hub.cache import atomic_path
+from mico_hub.cache import PointerError, atomic_path, refuse_pointer
 from mico_hub.release.format import FormatError
 from mico_hub.release.rows import Row, Truth
 
@@ -160,6 +160,7 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
 
 def _read(path: Path, schema: pa.Schema) -> Iterator[Mapping[str, Any]]:
     try:
+        refuse_pointer(path)
         with pq.ParquetFile(path) as file:
             if missing := [name for name in schema.names if name not in file.schema_arrow.names]:
                 raise FolderError(f"{path}: expected the columns {schema.names}: there is no {', '.join(missing)}")
@@ -168,6 +169,8 @@ def _read(path: Path, schema: pa.Schema) -> Iterator[Mapping[str, Any]]:
                 if empty := [name for name in schema.names if name not in _MAY_BE_NULL and table[name].null_count]:
                     raise FolderError(f"{path}: expected a value in each row, got null under {', '.join(empty)}")
                 yield from rows_of_table(table)
+    except PointerError:
+        raise
     except (OSError, pa.ArrowInvalid) as error:
         raise FolderError(f"{path}: expected a Parquet file of rows: {error}") from error
 

@@ -84,9 +84,10 @@ def read_manifest(root: Path, name: str) -> Manifest:
     """
     path = root / name / MANIFEST
     try:
-        return Manifest.from_json(path.read_bytes(), str(path))
+        text = path.read_bytes()
     except OSError as error:
         raise FolderError(f"{path}: expected a suite's manifest: {error}") from error
+    return Manifest.from_json(text, str(path))
 
 
 def write_suite(root: Path, folder: SuiteFolder, rows: Mapping[str, Sequence[Row]]) -> None:
@@ -103,7 +104,7 @@ def write_suite(root: Path, folder: SuiteFolder, rows: Mapping[str, Sequence[Row
     shutil.rmtree(target, ignore_errors=True)
     for row in (row for split in SPLITS for row in rows.get(split, ())):
         source = folder.checkpoint(manifest.suite, row["model_id"])
-        with atomic_path(root / row["checkpoint"]) as temporary:
+        with atomic_path(root / row["checkpoint"], row["num_bytes"]) as temporary:
             shutil.copyfile(source, temporary)
     write_signals(root, folder)
     write_public(root, manifest, rows)
@@ -152,8 +153,7 @@ def public_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
     Raises:
         FolderError: The suite is not complete.
     """
-    if not folder.complete():
-        raise FolderError(f"{folder.root}: the suite is not complete; train it first")
+    folder.require_complete()
     rows = read_rows(folder.rows_path(PUBLIC))
     return {split: [row for row in rows if row["split"] == split] for split in SPLITS}
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
+from mico_hub.cache import PointerError, refuse_pointer
 from mico_hub.release.format import METADATA_KEY, FormatError, canonical, known_keys, parse
 
 MAX_HEADER = 100 << 20  # as the format has it
@@ -21,7 +22,12 @@ class CheckpointError(FormatError):
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal."""
+    """The SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        PointerError: It is a pointer of Git LFS, which no digest is of.
+    """
+    refuse_pointer(path)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -34,6 +40,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     try:
         metadata = metadata_of(path)
+    except PointerError:
+        raise
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: expected a safetensors file: {error}") from error
     return known(metadata, str(path))
@@ -54,6 +62,7 @@ def known(metadata: Mapping[str, str], where: str) -> dict[str, Any]:
 
 def metadata_of(path: Path) -> dict[str, str]:
     """All metadata of a safetensors file."""
+    refuse_pointer(path)
     with safe_open(path, framework="np") as file:
         return dict(file.metadata() or {})
 
@@ -65,7 +74,9 @@ def digest_of_tensors(path: Path) -> str:
 
     Raises:
         CheckpointError: It is not one.
+        PointerError: It is a pointer of Git LFS.
     """
+    refuse_pointer(path)
     try:
         with safe_open(path, framework="np") as file:
             about = parse((file.metadata() or {})[METADATA_KEY], str(path))

@@ -6,6 +6,7 @@ from statistics import mean
 
 import numpy as np
 
+from mico_hub.messages import counted
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.reporting.results import Result
 from mico_hub.reporting.scorecard import LEAVE_ONE_OUT
@@ -237,7 +238,7 @@ def _mean(results: Sequence[Result]) -> Estimate:
 def _on_twins(results: Sequence[Result]) -> list[str]:
     """What is found among records without an exact twin; nothing where all are."""
     found = [
-        f"{percent(without[RANKING])} on {result.suite.name} ({result.twins:,} points fewer)"
+        f"{percent(without[RANKING])} on {result.suite.name} (without {counted(result.twins or 0, 'point')})"
         for result in results
         if (without := result.without_twins)
     ]

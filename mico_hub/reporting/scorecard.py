@@ -7,6 +7,7 @@ import numpy as np
 
 from mico_hub import tables
 from mico_hub.handle import Handle
+from mico_hub.messages import counted, is_are
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.reporting.results import Result
 from mico_hub.scoring import (
@@ -32,8 +33,9 @@ def provenance(suite: Handle) -> str:
 def card(result: Result) -> str:
     """The competition's scores, those of the whole curve, and what the intervals mean."""
     points, ties = int(result.full["points"]), int(result.full["tied_groups"])
-    tied = "no two tie" if not ties else f"{ties:,} values are shared"
-    heading = f"{result.suite.name} {result.split}: {len(result.membership):,} models, {points:,} points, {tied}"
+    tied = "no two tie" if not ties else f"{counted(ties, 'value')} {is_are(ties)} shared"
+    models = counted(len(result.membership), "model")
+    heading = f"{result.suite.name} {result.split}: {models}, {counted(points, 'point')}, {tied}"
     without = result.without_twins
     competition = [
         (
@@ -131,7 +133,8 @@ def _more_columns(results: Sequence[Result]) -> tuple[str, ...]:
 
 
 def _on_twins(result: Result) -> str:
-    return f"{WITHOUT}: pooled, less the {result.twins:,} points whose record has an exact twin in the base dataset."
+    points = counted(result.twins or 0, "point")
+    return f"{WITHOUT}: pooled, less the {points} whose record has an exact twin in the base dataset."
 
 
 COMPARISON = ("rank", "attack", "TPR at 10% FPR", "95% interval", "to the first", "95% interval ", "P(above)")
@@ -142,7 +145,7 @@ def comparison(results: Sequence[Result]) -> str:
     first = results[0]
     return "\n\n".join(
         [
-            f"{first.suite.name} {first.split}: {len(results)} attacks",
+            f"{first.suite.name} {first.split}: {counted(len(results), 'attack')}",
             tables.text(columns(results), compared(results)),
             "\n".join([RANKS, *([_on_twins(first)] if first.twins else []), *on_few(results, RANKED_AT)]),
         ]

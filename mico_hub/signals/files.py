@@ -32,6 +32,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from mico_hub.cache import PointerError
 from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.release.format import METADATA_KEY, FormatError, NewerFormatError, known_keys, parse, stamped
 from mico_hub.release.rows import Row
@@ -306,7 +307,7 @@ def read(path: Path) -> Signals:
         suite, signal, checkpoints, number = (about[key] for key in ABOUT)
         if not all(isinstance(text, str) for text in (suite, signal, checkpoints)) or type(number) is not int:
             raise TypeError(f"its metadata are {about}")
-    except NewerFormatError:
+    except (NewerFormatError, PointerError):
         raise
     except FormatError as error:
         raise SignalError(str(error)) from error

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file, save
 from torch import nn
-from tqdm import tqdm
 
 from mico_hub.cache import atomic_write
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.models import prepared
 from mico_hub.models.records import subset
+from mico_hub.progress import Bar
 from mico_hub.release import checkpoints
 from mico_hub.release.consistency import require_data
 from mico_hub.release.folder import PUBLIC, SuiteFolder
@@ -118,8 +118,7 @@ def compute_suite(
     """
     workers = workers or ThisProcess()
     folder = SuiteFolder(root)
-    if not folder.complete():
-        raise FolderError(f"{root}: the suite is not complete; train it first")
+    folder.require_complete()
     manifest = folder.manifest()
     suite = manifest.suite
     wanted = _wanted(suite.model, names)
@@ -144,12 +143,13 @@ def _compute(work: "_Work", workers: Workers) -> dict[int, dict[str, Floats]]:
     """Model id -> signal -> values of all models."""
     values = work.done_before()
     sizes = {row["model_id"]: work.size_of(row) for row in work.rows}
-    bar = tqdm(
+    bar = Bar(
         desc=f"{work.suite.name}, signals",
         total=sum(sizes.values()),
         initial=sum(sizes[model_id] for model_id in values),
         unit=" records",
         unit_scale=True,
+        waiting="starting workers",
     )
 
     rows = {row["model_id"]: row for row in work.rows}

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from mico_hub.models import default_device, logits, to_device
 from mico_hub.models.records import Records, subset
+from mico_hub.progress import Bar
 from mico_hub.release.checkpoints import load
 from mico_hub.release.rows import Row, name_of
 from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
@@ -147,7 +147,7 @@ def compute(
     values = {name: np.empty((len(listed), len(records)), dtype=np.float32) for name in names}
     brought = iter(checkpoints(listed))
     together = max(1, HELD_BYTES // listed[0]["num_bytes"]) if listed else 1
-    with tqdm(desc="signals", total=len(listed), unit="model", leave=False) as bar:
+    with Bar(desc="signals", total=len(listed), unit="model", leave=False) as bar:
         while group := list(islice(brought, together)):
             networks = [load(path) for _, path in group]
             at = [positions[name_of(row), row["sha256"]].pop() for row, _ in group]

@@ -16,6 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from mico_hub.messages import InputError
 from mico_hub.sources import embedded, original
 from mico_hub.sources.place import Place, SettingError, SourceError
 from mico_hub.sources.published import PublishedFolder
@@ -184,6 +185,8 @@ def dataset(suite: str, revision: str | None = None) -> dict[str, Any]:
     try:
         return (place.at(revision) if revision else place).dataset(suite)
     except OSError as error:
+        if isinstance(error, InputError):  # it says all that is to be said
+            raise
         raise not_found(suite, place, error) from error
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from mico_hub.cache import cache_dir
+from mico_hub.cache import cache_dir, writable
 from mico_hub.release import repository
 from mico_hub.release.format import FORMAT
 from mico_hub.signals.names import SIGNALS
+from mico_hub.sources.place import Place
 from mico_hub.sources.published import PublishedFolder
 from mico_hub.suites import NAME, SUITES, get_suite
 from mico_hub.training import engine
 
 DATASET = "digits"  # whose suites can be trained anywhere
+TRAINED = "trained"  # the suite folder, beside the published one
 SUITE_NAMES = tuple(name for name, suite in SUITES.items() if suite.dataset == DATASET)
 
 logger = logging.getLogger("mico_hub")
@@ -34,6 +36,12 @@ def find(suite: str) -> PublishedFolder | None:
     return PublishedFolder(folder_of(suite)) if suite in SUITE_NAMES and folder_of(suite).exists() else None
 
 
+def truth(suite: str, place: Place) -> Path | None:
+    """Where the truth of an embedded suite is, if the place is the cache that it was trained into."""
+    cached = isinstance(place, PublishedFolder) and suite in SUITE_NAMES and place.root == folder_of(suite)
+    return folder_of(suite).parent / TRAINED if cached else None
+
+
 def train(suite: str) -> PublishedFolder:
     """The suite in the cache, trained first if it is not there (under a minute on two cores)."""
     from mico_hub.signals.suite import compute_suite
@@ -41,11 +49,12 @@ def train(suite: str) -> PublishedFolder:
     from mico_hub.workers import on_this_machine
 
     root = folder_of(suite)
-    root.parent.mkdir(parents=True, exist_ok=True)
+    with writable(root.parent):
+        root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / ".lock"):
         if not root.exists():
             logger.warning("%s: training its models on this machine, once; they are kept in %s", suite, root)
-            trained = root.parent / "trained"
+            trained = root.parent / TRAINED
             discard_other_versions(trained)
             folder = train_suite(get_suite(suite), trained, workers=on_this_machine())
             compute_suite(trained)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from mico_hub.cache import refuse_pointer
 from mico_hub.release import repository
 from mico_hub.release.folder import SIGNALS
 from mico_hub.release.manifest import Manifest
@@ -95,6 +96,8 @@ class PublishedFolder(Published):
 
     def dataset(self, suite: str) -> dict[str, Any]:
         """See `Place`."""
+        for path in repository.parquet_files(self.root, suite):
+            refuse_pointer(path)
         return repository.loading(self.root, suite)
 
     def fetch(self, path: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import constants, hf_hub_download, is_offline_mode
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
+from mico_hub.cache import writable
 from mico_hub.release import repository
 from mico_hub.release.folder import SIGNALS
 from mico_hub.release.manifest import Manifest
@@ -75,7 +76,8 @@ class PublishedRepository(Published):
             return self._card
 
     def _download(self, path: str, revision: str | None) -> Path:
-        return Path(hf_hub_download(self.repository_id, path, repo_type="dataset", revision=revision))
+        with writable(Path(constants.HF_HUB_CACHE)):
+            return Path(hf_hub_download(self.repository_id, path, repo_type="dataset", revision=revision))
 
 
 _known: dict[tuple[str | None, ...], PublishedRepository] = {}

@@ -1,7 +1,7 @@
 """Predictions of an attack as files: write them, read them, check them, all without the answers.
 
 They have two forms with the same content: a folder as the competition's scorer reads it (`folder.py`), and one Parquet
-file (`parquet.py`).
+file (`parquet.py`). An array that numpy saved is read, too (`array.py`).
 
 A submission comes from a stranger: nothing outside its folder is read, no more of a file is read than the points could
 need, and an error names everything that is wrong.
@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
+from mico_hub.submissions.array import read_array
 from mico_hub.submissions.check import (
     Predictions,
     SubmissionError,
@@ -41,7 +42,8 @@ def read(
     """The predictions for one split, read from either form and checked by `validate`.
 
     Args:
-        path: A Parquet file, or the folder that holds `<track>/<suite>/<split>`, or one of those three folders.
+        path: A Parquet file, a .npy file with a row for each model by ascending id, the folder that holds
+            `<track>/<suite>/<split>`, or one of those three folders.
         suite: Whose predictions are wanted.
         split: `train`, `dev` or `final`.
         points: As `validate` takes it.
@@ -78,7 +80,13 @@ def fingerprint_of(path: Path, suite: Suite, split: str) -> str | None:
     Raises:
         SubmissionError: As `read`.
     """
+    if _is_array(path):
+        return None
     return _found(path, suite, split, Wanted.of(suite, split, None, None, path))[1]
+
+
+def _is_array(path: Path) -> bool:
+    return path.is_file() and path.suffix == ".npy"
 
 
 Found = Sequence[tuple[str, ArrayLike | Exception]]
@@ -88,12 +96,13 @@ def _found(path: Path, suite: Suite, split: str, wanted: Wanted) -> tuple[Found,
     """What is there for each model, and the fingerprint that the predictions carry."""
     found: Found
     try:
+        if _is_array(path):
+            return read_array(path, wanted), None
         if path.is_file():
-            rows, about = read_rows(path, suite, split, wanted.points)
-            found, where = [(f"model_{model_id}", values) for model_id, values in rows], path.name
+            found, about = read_rows(path, suite, split, wanted.points)
         else:
             found, about = read_folder(path, suite, split, wanted), read_about(path, suite, split, wanted.where)
-            where = ABOUT
+        where = path.name if path.is_file() else ABOUT
         return found, None if about is None else fingerprint_in(about, suite, where)
     except SubmissionError:
         raise

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mico_hub.messages import InputError
+from mico_hub.cache import refuse_pointer
+from mico_hub.messages import InputError, counted
 from mico_hub.release.format import FormatError, known_keys, parse, stamped
 from mico_hub.scoring import validate_predictions
 from mico_hub.suites import Suite
@@ -34,8 +35,7 @@ class SubmissionError(InputError, ValueError):
 
     def __init__(self, where: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        super().__init__("\n  ".join([f"{where}: {count}", *problems]))
+        super().__init__("\n  ".join([f"{where}: {counted(len(problems), 'problem')}", *problems]))
 
 
 def validate(
@@ -100,14 +100,16 @@ def checked(found: Sequence[tuple[str, ArrayLike | Exception]], wanted: Wanted) 
         if names
     ]
     valid: Predictions = {}
+    unread: dict[str, list[str]] = {}  # why -> which
     for name, values in sorted(dict(found).items(), key=lambda item: models.get(item[0], 0)):
         if isinstance(values, Exception):
-            problems.append(f"{name}: {reason(values, FILE_NAME)}")
+            unread.setdefault(reason(values, FILE_NAME), []).append(name)
         elif name in models:
             try:
                 valid[models[name]] = validate_predictions(values, expected=wanted.points, where=name)
             except ValueError as problem:
                 problems.append(str(problem))
+    problems += [f"{listed(names)}: {why}" for why, names in unread.items()]
     if problems:
         raise SubmissionError(wanted.where, problems)
     return valid
@@ -154,6 +156,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
         raise ValueError(f"{path.name} is not a file")
     with path.open("rb") as stream:
         content = stream.read(limit + 1)
+    refuse_pointer(path.name, content)
     if len(content) > limit:
         raise ValueError(f"{path.name} is larger than the {limit} bytes that its points could need")
     return content

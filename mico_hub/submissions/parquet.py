@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from mico_hub.cache import atomic_write
 from mico_hub.release.format import METADATA_KEY
+from mico_hub.submissions.array import refuse_other
 from mico_hub.submissions.check import BYTES_PER_VALUE, about, listed, read_bounded, validate
 from mico_hub.suites import SUITES, Suite
 
@@ -52,14 +53,15 @@ def write_parquet(
     atomic_write(path, content.getvalue())
 
 
-def read_rows(path: Path, suite: Suite, split: str, points: int) -> tuple[list[tuple[int, ArrayLike]], bytes | None]:
-    """Model id and predictions of the split's rows, and what the metadata says of the file, see `check.about`.
+def read_rows(path: Path, suite: Suite, split: str, points: int) -> tuple[list[tuple[str, ArrayLike]], bytes | None]:
+    """The split's models by name with their predictions, and what the metadata says of the file, see `check.about`.
 
     OSError, ValueError or ArrowException where they were not found.
     """
     most_rows = sum(sum(each.models) for each in SUITES.values()) + sum(suite.models)
     most_values = most_rows * (points + 1)
     content = read_bounded(path, BYTES_PER_VALUE * most_values)
+    refuse_other(content, path.name)
     file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["suite", "split"])
     groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
     columns = [group.column(i) for group in groups for i in range(group.num_columns)]
@@ -79,7 +81,8 @@ def read_rows(path: Path, suite: Suite, split: str, points: int) -> tuple[list[t
     if (suite.name, split) not in rows:
         there = sorted(f"{its_suite}/{its_split}" for its_suite, its_split in rows)
         raise ValueError(f"{path.name} has no row for it, only for {listed(there) or 'nothing'}")
-    return rows[suite.name, split], (file.schema_arrow.metadata or {}).get(METADATA_KEY.encode())
+    named: list[tuple[str, ArrayLike]] = [(f"model_{model_id}", values) for model_id, values in rows[suite.name, split]]
+    return named, (file.schema_arrow.metadata or {}).get(METADATA_KEY.encode())
 
 
 def _names(column: pa.ChunkedArray) -> Iterator[str | None]:

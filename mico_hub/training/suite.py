@@ -7,10 +7,9 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mico_hub import models, splits
 from mico_hub.data import BaseDataset, load_base
+from mico_hub.progress import Bar
 from mico_hub.randomness import Keys
 from mico_hub.randomness.generators import draws_on
 from mico_hub.release import checkpoints
@@ -262,13 +261,14 @@ class _Bar:
         self._models = sum(suite.models) - missing
         each = suite.n * suite.epochs
         self._total = each * sum(suite.models)
-        self._bar = tqdm(
+        self._bar = Bar(
             desc=suite.name,
             total=self._total,
             initial=each * self._models,
             unit=" records",
             unit_scale=True,
             postfix=self._postfix(),
+            waiting="starting workers",
         )
 
     def __enter__(self) -> "_Bar":

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from loky import get_reusable_executor
 
+from mico_hub.cache import writable
 from mico_hub.data import BaseDataset
 from mico_hub.models import Start
 from mico_hub.workers.dispatch import POLL_SECONDS, dispatch
@@ -201,7 +202,11 @@ def _write_common(common: Common, path: Path) -> BaseDataset:
     data, start = common.data, common.start
     raw = list(data.raw) if isinstance(data.raw, tuple) else data.raw
     of_start = None if start is None else (dict(start.configuration), dict(start.state))
-    torch.save({"raw": raw, "labels": data.labels, "start": of_start}, path)
+    with writable(path), path.open("wb") as file:
+        try:
+            torch.save({"raw": raw, "labels": data.labels, "start": of_start}, file)
+        except RuntimeError as error:  # torch's own words hide that a disk is full
+            raise error.__context__ if isinstance(error.__context__, OSError) else error  # noqa: B904
     return replace(data, raw=(), labels=data.labels[:0].clone())
 
 

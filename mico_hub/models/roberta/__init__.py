@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
+from mico_hub.cache import refuse_pointer
+from mico_hub.data.base import offline_if_unreachable
 from mico_hub.models.base import Architecture, Start
 
 if TYPE_CHECKING:
@@ -65,10 +67,13 @@ def load_start(source: Path | str | None = None) -> Start:
         f"expected a folder with config.json and model.safetensors, or the Hub's {PRETRAINED}. "
         f"Pass the folder with --pretrained."
     )
+    for path in Path(where).glob("*.safetensors"):
+        refuse_pointer(path)
     try:
-        network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
-            where, dtype=torch.float32, output_loading_info=True
-        )
+        with offline_if_unreachable():
+            network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
+                where, dtype=torch.float32, output_loading_info=True
+            )
     except OSError as error:
         raise OSError(f"the pretrained weights of {TITLE} were not found at {where!r}: {expected}") from error
     state = {key: value for key, value in network.state_dict().items() if not key.startswith("classifier.")}

@@ -23,9 +23,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, TypeVar, cast
 
 from filelock import FileLock, Timeout
-from tqdm import tqdm
 
-from mico_hub.cache import atomic_write
+from mico_hub.cache import atomic_write, refuse_pointer, writable
+from mico_hub.progress import Bar
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import CHECKPOINT_BYTES, SMALL_BYTES, Entry, OriginalError, bounded, home, identity
 from mico_hub.sources.original.release import ARCHIVES, CHECKPOINTS, Location, locate
@@ -52,7 +52,7 @@ _DAMAGE = (
 class Member:
     """A file in an archive, and how to open it; a stream's can only be read before the next member is asked for."""
 
-    name: str
+    name: str  # with slashes, also where Windows wrote backslashes
     size: int  # bytes, as the archive claims
     harmless: bool  # a regular file, neither encrypted nor packed so that reading it cannot be bounded
     open: Callable[[], IO[bytes]]
@@ -70,6 +70,7 @@ class Archive(Original):
         """
         if not path.is_file():
             raise FileNotFoundError(f"no archive {path}")
+        refuse_pointer(path)
         self.path = path
         self.md5 = (md5 or ARCHIVES.get(path.name, "")).lower()
         if not re.fullmatch("[0-9a-f]{32}", self.md5):
@@ -136,7 +137,7 @@ class Archive(Original):
 
     def _used(self, member: Member, path: Path, use: Callable[[Path], T]) -> T | Exception:
         try:
-            with self._reading(), member.open() as source, path.open("wb") as target:
+            with writable(path, member.size), self._reading(), member.open() as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, 1 << 20)
             return use(path)
         except (OSError, ValueError) as error:
@@ -184,7 +185,7 @@ class Archive(Original):
     def _problem(self, member: Member, names: set[str]) -> str:
         """Why an archive with such a member is not to be trusted; empty: it may be."""
         pure = PurePosixPath(member.name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in member.name or ":" in member.name.split("/", 1)[0]:
+        if pure.is_absolute() or ".." in pure.parts or ":" in member.name.split("/", 1)[0]:
             return f"{member.name!r} leads outside"
         if not member.harmless:
             return f"{member.name!r} is a link, a device, encrypted or packed otherwise than by deflate"
@@ -205,14 +206,14 @@ class Archive(Original):
 
     def _zip_members(self) -> Iterator[Member]:
         with zipfile.ZipFile(self.path) as archive:
-            infos = [info for info in archive.infolist() if not info.is_dir()]
+            infos = [info for info in archive.infolist() if not _name(info.filename).endswith("/")]
             if sum(info.file_size for info in infos) > self._most_bytes:
                 raise self._expands()
             for info in infos:
                 kind = stat.S_IFMT(info.external_attr >> 16)
                 bounded_reads = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
                 harmless = kind in (0, stat.S_IFREG) and not info.flag_bits & 1 and bounded_reads
-                yield Member(info.filename.removeprefix("./"), info.file_size, harmless, partial(archive.open, info))
+                yield Member(_name(info.filename), info.file_size, harmless, partial(archive.open, info))
 
     def _tar_members(self) -> Iterator[Member]:
         with (
@@ -230,7 +231,7 @@ class Archive(Original):
                 if not info.isdir():
                     harmless = info.isreg() and not info.issparse()
                     content = cast("Callable[[], IO[bytes]]", partial(archive.extractfile, info))  # None for no file
-                    yield Member(info.name.removeprefix("./"), info.size, harmless, content)
+                    yield Member(_name(info.name), info.size, harmless, content)
 
     @property
     def _most_bytes(self) -> int:
@@ -268,6 +269,10 @@ class Archive(Original):
                 f"{self.path}: expected md5 {self.md5}, got {found} over {size:,} bytes: a download that "
                 f"broke off, so download it again; or another archive, so name it {self.path.name}@{found}"
             )
+
+
+def _name(written: str) -> str:
+    return written.replace("\\", "/").removeprefix("./")
 
 
 class _Bounded(io.BufferedIOBase):
@@ -320,7 +325,7 @@ def _temporary_folder(parent: Path) -> Iterator[Path]:
 
 def _progress(file: BinaryIO, what: str, size: int) -> AbstractContextManager[Any]:
     """The file, with a bar over what is read of it once that takes more than a second."""
-    return tqdm.wrapattr(file, "read", total=size, desc=what, delay=1, leave=False)
+    return Bar.wrapattr(file, "read", total=size, desc=what, delay=1, leave=False)
 
 
 def split_md5(text: str) -> tuple[str, str | None]:

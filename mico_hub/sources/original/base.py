@@ -12,6 +12,7 @@ from typing import Any
 from filelock import FileLock
 from huggingface_hub import constants
 
+from mico_hub.cache import refuse_pointer, writable
 from mico_hub.release import repository
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
@@ -149,7 +150,8 @@ class Original(ABC):
         """The published folder with the suite's rows, made whole or not at all."""
         root = self._root(suite)
         if not root.exists():
-            root.parent.mkdir(parents=True, exist_ok=True)
+            with writable(root.parent):
+                root.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(root.with_name(".lock")):
                 if not root.exists():
                     partial = root.with_name("partial")
@@ -273,6 +275,7 @@ def convert_checkpoint(
     from mico_hub.release.tensors import CheckpointError, sha256_of
     from mico_hub.sources.original import pickles
 
+    refuse_pointer(path)
     if (size := path.stat().st_size) != num_bytes:
         raise OSError(f"{files.where}: {location.path}: expected {num_bytes:,} bytes, got {size:,}")
     if sha256 is not None and (got := sha256_of(path)) != sha256:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from mico_hub.cache import cache_dir
-from mico_hub.messages import InputError, listed
+from mico_hub.cache import cache_dir, refuse_pointer
+from mico_hub.messages import InputError, counted, listed
 from mico_hub.release.format import FORMAT
 from mico_hub.sources.original.release import Location
 
@@ -65,8 +65,9 @@ class Readable(Protocol):
         """See `Original`."""
 
 
-def bounded(content: bytes, where: str) -> bytes:
+def bounded(content: bytes, where: Path | str) -> bytes:
     """A small file's content; a larger one is refused, so read `SMALL_BYTES + 1` at most."""
+    refuse_pointer(where, content)
     if len(content) > SMALL_BYTES:
         raise OriginalError(f"{where}: expected at most {SMALL_BYTES:,} bytes, got more")
     return content
@@ -126,7 +127,7 @@ def raise_problems(where: str, problems: Mapping[Location, Exception], total: in
         return
     kind = next((OriginalError for error in problems.values() if isinstance(error, ValueError)), OSError)
     lines = sorted({str(error) for error in problems.values()})
-    raise kind(listed(f"{where}: {len(problems)} of {total} files failed", lines))
+    raise kind(listed(f"{where}: {len(problems)} of {counted(total, 'file')} failed", lines))
 
 
 def identity(path: Path) -> str:

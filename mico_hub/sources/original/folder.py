@@ -80,8 +80,9 @@ class Folder(Original):
         """Straight from the folder."""
         contents = {}
         for location in locations:
-            with self._path(location).open("rb") as file:
-                contents[location] = bounded(file.read(SMALL_BYTES + 1), location.path)
+            path = self._path(location)
+            with path.open("rb") as file:
+                contents[location] = bounded(file.read(SMALL_BYTES + 1), path)
         return contents
 
     def each(

@@ -10,9 +10,9 @@ from filelock import FileLock
 from huggingface_hub import HfApi, constants, hf_hub_download, hf_hub_url
 from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
-from tqdm import tqdm
 
-from mico_hub.cache import atomic_write
+from mico_hub.cache import atomic_write, writable
+from mico_hub.progress import Bar
 from mico_hub.sources.original.base import Original
 from mico_hub.sources.original.files import (
     CHECKPOINTS_AT_ONCE,
@@ -80,7 +80,8 @@ class Hub(Original):
         if self.revision and re.fullmatch("[0-9a-f]{40}", self.revision):
             return self.revision
         kept = self._folder / (f"revision-{quote(self.revision, safe='')}" if self.revision else "main")
-        kept.parent.mkdir(parents=True, exist_ok=True)
+        with writable(kept):
+            kept.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(kept.with_name(f".{kept.name}.lock")):  # or two could see main at two commits
             if kept.is_file() and (self.revision is None or constants.HF_HUB_OFFLINE):
                 return kept.read_text().strip()
@@ -124,7 +125,7 @@ class Hub(Original):
         """One request a file; a file is kept in the cache as soon as it is here."""
         wanted = list(locations)
         results = side_by_side(self._read, wanted, AT_ONCE)
-        bar = tqdm(results, desc=f"{self.repository}: small files", total=len(wanted), unit="file", delay=1)
+        bar = Bar(results, desc=f"{self.repository}: small files", total=len(wanted), unit="file", delay=1)
         contents, problems = settled(bar)
         raise_problems(f"{self.where}", problems, len(wanted))
         return contents
@@ -156,8 +157,12 @@ class Hub(Original):
 
         def bring(location: Location) -> T:
             path = folder / location.path
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_name(f"{path.name}.lock")):  # or another process could remove it under our hands
+            with writable(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with (
+                writable(path),
+                FileLock(path.with_name(f"{path.name}.lock")),
+            ):  # or another process could remove it under our hands
                 retry(
                     lambda: hf_hub_download(
                         self.repository, location.path, repo_type="dataset", revision=folder.name, local_dir=folder

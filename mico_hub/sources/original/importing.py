@@ -4,8 +4,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
+from mico_hub.messages import counted
+from mico_hub.progress import Bar
 from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured
 from mico_hub.release.folder import SuiteFolder
@@ -38,7 +38,7 @@ def import_suite(files: original.Original, name: str, root: Path, *, partial: bo
     suite = manifest.suite
     if manifest.missing and not partial:
         raise original.OriginalError(
-            f"{files.where}: {name} has {manifest.num_models} of {sum(suite.models)} models; missing: model_"
+            f"{files.where}: {name} has {manifest.num_models} of {counted(sum(suite.models), 'model')}; missing: model_"
             f"{', model_'.join(map(str, manifest.missing[:5]))}{', ...' if len(manifest.missing) > 5 else ''}. "
             f"Pass --partial to import those that are there"
         )
@@ -73,7 +73,7 @@ def _import_all(
     done = {location: measured for location, measured in kept.items() if measured is not None}
     missing = [location for location in by_location if location not in done]
     results = files.each(missing, convert)
-    imported, problems = settled(tqdm(results, desc=name, total=len(rows), initial=len(done), unit="model"))
+    imported, problems = settled(Bar(results, desc=name, total=len(rows), initial=len(done), unit="model"))
     done |= imported
     raise_problems(f"{files.where}: {name}", problems, len(missing))
     folder.finish([_imported(row, done[location]) for location, row in by_location.items()])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from types import MappingProxyType
 
+from mico_hub.messages import InputError
 from mico_hub.suites import SPLITS, SUITES, Suite
 
 CHECKPOINTS = ("model.pt", "pytorch_model.bin")
@@ -79,7 +80,17 @@ def original_suite(name: str) -> Suite:
 
 
 def noise_multiplier(suite: Suite) -> float | None:
-    """What the competition trained the suite with; None without DP."""
+    """What the competition trained the suite with; None without DP.
+
+    Raises:
+        InputError: It trained no such suite.
+    """
+    if suite.private and (suite.dataset, suite.epsilon) not in _NOISE_MULTIPLIERS:
+        raise InputError(
+            f"{suite.name}: suite.json names an origin, which only the competition's suites have "
+            f"({', '.join(SUITE_NAMES)}), and the competition trained none on {suite.dataset} with epsilon "
+            f"{suite.epsilon:g}; leave origin empty"
+        )
     return _NOISE_MULTIPLIERS[suite.dataset, suite.epsilon] if suite.private else None
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mico_hub.data import DATASETS
-from mico_hub.messages import listed
+from mico_hub.messages import counted, listed
 from mico_hub.release.disclosure import Measured, disclose_original, reveals
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
@@ -161,5 +161,4 @@ def _check_solution(split: OriginalSplit, content: bytes) -> None:
 
 def _raise(where: str, problems: list[str]) -> None:
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise OriginalError(listed(f"{where}: {count}", problems, SHOWN))
+        raise OriginalError(listed(f"{where}: {counted(len(problems), 'problem')}", problems, SHOWN))
