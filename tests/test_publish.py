@@ -525,8 +525,8 @@ def test_a_private_or_gated_repository_stays_so(place: Workplace, tmp_path: Path
 
 
 def test_the_metric_is_published_as_a_space(place: Workplace, tmp_path: Path) -> None:
-    assert "8 of 8 files uploaded" in passed(place.run("publish_metric.py", "org/mico_score"))
-    assert "0 of 8 files uploaded, 0 commits" in passed(place.run("publish_metric.py", "org/mico_score"))
+    assert "9 of 9 files uploaded" in passed(place.run("publish_metric.py", "org/mico_score"))
+    assert "0 of 9 files uploaded, 0 commits" in passed(place.run("publish_metric.py", "org/mico_score"))
     assert "expected org/mico_score, got 'org/score'" in refused(place.run("publish_metric.py", "org/score"))
     code = """
     import evaluate

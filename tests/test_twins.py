@@ -147,7 +147,7 @@ def test_attacks_are_compared_without_twins_too() -> None:
         shown = scorecard._interval(each.intervals_without_twins["TPR_FPR_1000"])
         assert line.rstrip().endswith(f" {each.without_twins['TPR_FPR_1000']:.4f}  {shown}")
     (message,) = [words for words in conclusions(both) if "exact twin" in words]
-    assert message.endswith("on sst2_hi (12 points fewer).")
+    assert message.endswith("on sst2_hi (without 12 points).")
     html = page.html(both, "t")
     assert '<th scope="col">without twins</th>' in html
     assert "<dt>without twins</dt>" in html

@@ -27,6 +27,9 @@ def signals(options: argparse.Namespace) -> int | None:
 def _run(name: str, options: argparse.Namespace) -> int | None:
     told = os.environ.pop(WATCHED, None)
     if options.ray is not None and told is None:
+        from mico_hub.cli.workers import device_of
+
+        device_of(options)  # which is refused here
         return _watch(name, options)
     if told is not None:
         os.set_inheritable(int(told), False)
