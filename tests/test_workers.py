@@ -331,7 +331,8 @@ def test_a_part_of_ray_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Pat
     while run.poll() is None and not list(finished.glob("model_*.json")):
         time.sleep(0.2)
     parts = psutil.Process(run.pid).children(recursive=True)
-    (agent,) = (part for part in parts if "RuntimeEnvAgent" in " ".join(part.cmdline()))
+    named = ("RuntimeEnvAgent", "runtime_env/agent/main.py")  # the latter in older versions
+    (agent,) = (part for part in parts if any(each.endswith(named) for each in part.cmdline()))
     agent.kill()
     done = run.wait()
     assert done.returncode == 2, done.stderr
