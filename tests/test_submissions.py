@@ -82,14 +82,14 @@ def test_both_forms_say_which_models_were_attacked_and_others_are_refused(tmp_pa
     submissions.write_parquet(file, {(SUITE, "dev"): predictions_for()}, fingerprints={SUITE.name: "a" * 64})
     submissions.write(bare, SUITE, "dev", predictions_for())
     for path in (folder, file):
-        assert submissions.fingerprint_of(path, SUITE, "dev") == "a" * 64
+        assert submissions.load(path, SUITE, "dev").fingerprint == "a" * 64
         assert same(submissions.read(path, SUITE, "dev", fingerprint="a" * 64), predictions_for())
         with pytest.raises(SubmissionError, match="the fingerprint aaaaaaaaaaaa, cifar10_hi has bbbbbbbbbbbb"):
             submissions.read(path, SUITE, "dev", fingerprint="b" * 64)
-    assert submissions.fingerprint_of(bare, SUITE, "dev") is None
+    assert submissions.load(bare, SUITE, "dev").fingerprint is None
     assert same(submissions.read(bare, SUITE, "dev", fingerprint="b" * 64), predictions_for())
     submissions.write(folder, SUITE, "dev", predictions_for(seed=1))  # of which nothing is known
-    assert submissions.fingerprint_of(folder, SUITE, "dev") is None
+    assert submissions.load(folder, SUITE, "dev").fingerprint is None
 
 
 @pytest.mark.parametrize(

@@ -33,18 +33,16 @@ def score(options: argparse.Namespace) -> None:
         recipe, models, bare = suite.manifest.suite, list(truth), []
         for path, attack in _names(options.predictions).items():
             try:
-                predictions = submissions.read(
-                    path, recipe, options.split, models=models, fingerprint=suite.fingerprint
-                )
-                bare += [] if submissions.fingerprint_of(path, recipe, options.split) else [str(path)]
+                found = submissions.load(path, recipe, options.split, models=models, fingerprint=suite.fingerprint)
             except SubmissionError as error:
                 problems.append(str(error))
                 continue
+            bare += [] if found.fingerprint else [str(path)]
             title = ATTACKS[attack].title if attack in ATTACKS else ""
             again = {"suite": name, "split": options.split, "truth": options.truth, "source": options.source}
             commands = [frame.command("score", path, **again)]
             results.append(
-                Result.of(suite, options.split, predictions, attack, title=title, truth=truth, commands=commands)
+                Result.of(suite, options.split, found.predictions, attack, title=title, truth=truth, commands=commands)
             )
         sources.append(scorecard.provenance(suite) + "\n")
         if bare:

@@ -9,6 +9,7 @@ need, and an error names everything that is wrong.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 from numpy.typing import ArrayLike
@@ -27,10 +28,27 @@ from mico_hub.submissions.folder import ABOUT, read_about, read_folder, write
 from mico_hub.submissions.parquet import COLUMNS, read_rows, write_parquet
 from mico_hub.suites import Suite
 
-__all__ = ["COLUMNS", "Predictions", "SubmissionError", "fingerprint_of", "read", "validate", "write", "write_parquet"]
+__all__ = [
+    "COLUMNS",
+    "Predictions",
+    "Submission",
+    "SubmissionError",
+    "load",
+    "read",
+    "validate",
+    "write",
+    "write_parquet",
+]
 
 
-def read(
+class Submission(NamedTuple):
+    """What a submission holds for one split."""
+
+    predictions: Predictions
+    fingerprint: str | None  # of the models that the predictions were made on; None: they carry none
+
+
+def load(
     path: Path,
     suite: Suite,
     split: str,
@@ -38,8 +56,8 @@ def read(
     points: int | None = None,
     models: Sequence[int] | None = None,
     fingerprint: str | None = None,
-) -> Predictions:
-    """The predictions for one split, read from either form and checked by `validate`.
+) -> Submission:
+    """The predictions for one split, read from either form and checked by `validate`, and what they carry.
 
     Args:
         path: A Parquet file, a .npy file with a row for each model by ascending id, the folder that holds
@@ -66,27 +84,20 @@ def read(
                 f"{suite.name} has {fingerprint:.12} here; name the place of those models with --source"
             ],
         )
-    return checked(found, wanted)
+    return Submission(checked(found, wanted), carried)
 
 
-def fingerprint_of(path: Path, suite: Suite, split: str) -> str | None:
-    """The fingerprint of the models that predictions were made on; None: they carry none.
-
-    Args:
-        path: As `read` takes it.
-        suite: Whose predictions they are.
-        split: `train`, `dev` or `final`.
-
-    Raises:
-        SubmissionError: As `read`.
-    """
-    if _is_array(path):
-        return None
-    return _found(path, suite, split, Wanted.of(suite, split, None, None, path))[1]
-
-
-def _is_array(path: Path) -> bool:
-    return path.is_file() and path.suffix == ".npy"
+def read(
+    path: Path,
+    suite: Suite,
+    split: str,
+    *,
+    points: int | None = None,
+    models: Sequence[int] | None = None,
+    fingerprint: str | None = None,
+) -> Predictions:
+    """The predictions of `load`; arguments and errors as there."""
+    return load(path, suite, split, points=points, models=models, fingerprint=fingerprint).predictions
 
 
 Found = Sequence[tuple[str, ArrayLike | Exception]]
@@ -96,7 +107,7 @@ def _found(path: Path, suite: Suite, split: str, wanted: Wanted) -> tuple[Found,
     """What is there for each model, and the fingerprint that the predictions carry."""
     found: Found
     try:
-        if _is_array(path):
+        if path.is_file() and path.suffix == ".npy":
             return read_array(path, wanted), None
         if path.is_file():
             found, about = read_rows(path, suite, split, wanted.points)
