@@ -118,7 +118,7 @@ def test_other_results_under_the_same_number_are_not_noted(tmp_path: Path, monke
     golden["signals"]["results"]["margin"][0] += 1
     (tmp_path / "engine.json").write_text(json.dumps(golden))
     monkeypatch.setattr(sys.modules[__name__], "GOLDEN", tmp_path / "engine.json")
-    with pytest.raises(SystemExit, match="signals: other results under number 1: raise it in "):
+    with pytest.raises(SystemExit, match=f"signals: other results under number {engine.SIGNALS}: raise it in "):
         note()
     assert json.loads((tmp_path / "engine.json").read_text()) == golden
 
@@ -162,12 +162,13 @@ def test_training_goes_on_after_a_change_elsewhere_and_not_after_one_of_the_engi
     done = goes_on(harmless)
     assert done.stdout == "True\n", done.stderr[-2000:]
     assert folder.checkpoint(suite, 2).read_bytes() == whole
-    refused = goes_on({"training/engine.py": ("TRAINING = 1", "TRAINING = 2")})
-    assert "begun with training engine 1, here training engine 2: install mico-hub 0." in refused.stderr
+    now, other = engine.TRAINING, engine.TRAINING + 1
+    refused = goes_on({"training/engine.py": (f"TRAINING = {now}", f"TRAINING = {other}")})
+    assert f"begun with training engine {now}, here training engine {other}: install mico-hub 0." in refused.stderr
     assert not folder.complete()
     values = json.loads(folder.manifest_path.read_bytes())
-    folder.manifest_path.write_text(json.dumps(values | {"engine": 2}))
-    with pytest.raises(FolderError, match="begun with training engine 2, here training engine 1"):
+    folder.manifest_path.write_text(json.dumps(values | {"engine": other}))
+    with pytest.raises(FolderError, match=f"begun with training engine {other}, here training engine {now}"):
         train_suite(suite, folder.root)
 
 
@@ -235,7 +236,7 @@ def test_no_cache_serves_what_would_be_made_otherwise_now(what: str, monkeypatch
         for module in (embedded, own_shadows, files):
             monkeypatch.setattr(module, "FORMAT", 2)
     else:
-        monkeypatch.setattr(engine, what.upper(), 2)
+        monkeypatch.setattr(engine, what.upper(), -1)
     changed = [old != new for old, new in zip(before, places(), strict=True)]
     assert changed == [True, True, what in ("recipe", "format")]  # of theirs nothing is trained or computed
 

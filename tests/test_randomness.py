@@ -57,10 +57,10 @@ def test_the_global_generator_is_as_before_after_the_block() -> None:
 
 def test_noise_is_normal() -> None:
     """Moments, tails and the whole distribution, each to five standard errors: fails once in a million runs."""
-    stream = NormalStream(Keys.draw().noise, 50_001)
+    stream = NormalStream(Keys.draw().noise, 10, 50_001)
     drawn = torch.empty(40, 50_001)
-    for row in drawn:
-        stream.fill(row)
+    for rows in drawn.view(4, 10, 50_001):
+        stream.fill(rows)
     values = drawn.double().flatten().numpy()
     assert abs(values.mean()) < 5 / np.sqrt(len(values))
     assert abs(values.var() - 1) < 5 * np.sqrt(2 / len(values))
@@ -83,11 +83,11 @@ def test_the_noise_is_the_transform_of_the_ciphers_key_stream() -> None:
     expected = np.concatenate(
         [radius * np.cos(np.pi * words[:, 1] / 2**31), radius * np.sin(np.pi * words[:, 1] / 2**31)], axis=1
     )
-    stream = NormalStream(key, 7)  # an odd number: the eighth value is thrown away
+    stream = NormalStream(key, 1, 7)  # an odd number: the eighth value is thrown away
     for row in expected:
-        drawn = torch.empty(7)
+        drawn = torch.empty(1, 7)
         stream.fill(drawn)
-        assert np.allclose(drawn.numpy(), row[:7], atol=1e-5)
+        assert np.allclose(drawn[0].numpy(), row[:7], atol=1e-5)
 
 
 @pytest.mark.parametrize("bit", [0, 31, 32, 63, 64, 95, 96, 127])
@@ -126,17 +126,17 @@ def test_a_short_key_is_refused() -> None:
         numpy_generator(b"four")
 
 
-def test_noise_that_is_drawn_for_several_steps_is_that_of_single_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU, here with the CPU's stream; also past the end of what was drawn at once."""
-    keys = [Keys.draw().noise for _ in range(2)]
-    shapes = [torch.Size((3, 5)), torch.Size((4,))]
-    single = GaussianNoise(keys, shapes, torch.device("cpu"))
-    expected = [[part.clone() for part in single.draw()] for _ in range(7)]
-    monkeypatch.setattr(generators, "_steps_at_once", lambda size, device: 3)
-    several = GaussianNoise(keys, shapes, torch.device("cpu"))
-    for step in expected:
-        for part, drawn in zip(step, several.draw(), strict=True):
-            assert torch.equal(part, drawn)
+@pytest.mark.parametrize("size", [9, 19, 4_810])  # in each row: less than a vector, some of a vector left, many
+def test_noise_that_is_drawn_for_several_steps_is_that_of_single_steps(size: int) -> None:
+    """Also past the end of what is drawn at once."""
+    key = Keys.draw().noise
+    single, several = NormalStream(key, 1, size), NormalStream(key, 3, size)
+    expected, drawn = torch.empty(9, 1, size), torch.empty(3, 3, size)
+    for row in expected:
+        single.fill(row)
+    for rows in drawn:
+        several.fill(rows)
+    assert torch.equal(drawn.view(9, size), expected.view(9, size))
 
 
 def test_the_state_for_cuda_is_made_of_the_whole_key() -> None:

@@ -223,9 +223,9 @@ def test_models_of_two_suites_do_not_go_together() -> None:
 
 
 def test_stack_and_microbatch_suit_the_device() -> None:
-    mlp, cnn, text = (SUITES[name] for name in ("purchase100_hi", "cifar10_hi", "sst2_hi"))
-    assert [Runtime().stack_of(suite) for suite in (mlp, cnn, text)] == [1, 1, 1]
-    assert [Runtime("cuda").stack_of(suite) for suite in (mlp, cnn, text)] == [256, 1, 1]
+    tiny, mlp, cnn, text = (SUITES[name] for name in ("digits_hi", "purchase100_hi", "cifar10_hi", "sst2_hi"))
+    assert [Runtime().stack_of(suite) for suite in (tiny, mlp, cnn, text)] == [13, 1, 1, 1]
+    assert [Runtime("cuda").stack_of(suite) for suite in (tiny, mlp, cnn, text)] == [256, 256, 1, 1]
     assert Runtime(stack=8).stack_of(mlp) == 8
     assert Runtime(stack=8).stack_of(cnn) == 1
     assert Runtime("cuda", 8, 64).smaller(mlp) == Runtime("cuda", 4, 32)

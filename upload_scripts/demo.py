@@ -26,7 +26,6 @@ from mico_hub.reporting.results import Result
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import tracks
 from mico_hub.training.suite import train_suite
-from mico_hub.workers import on_this_machine
 
 SUITES, REPOSITORY, REPORT = Path("suites"), Path("mico"), Path("report.html")
 TITLE = "MICO digits: what DP-SGD hides"
@@ -61,11 +60,10 @@ def run(options: argparse.Namespace) -> None:
         shutil.rmtree(REPOSITORY, ignore_errors=True)
         REPORT.unlink(missing_ok=True)
 
-    workers = on_this_machine()
     with frame.keeping(options, lambda: any(SuiteFolder(SUITES / suite.name).finished() for suite in suites)):
-        folders = {suite: train_suite(suite, SUITES / suite.name, workers=workers) for suite in suites}
+        folders = {suite: train_suite(suite, SUITES / suite.name) for suite in suites}
     for folder in folders.values():
-        compute_suite(folder.root, workers=workers)
+        compute_suite(folder.root)
     build([folder.root for folder in folders.values()], REPOSITORY)
     results = [result for suite in suites for result in attack_suite(suite.name)]
 

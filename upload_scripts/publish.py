@@ -80,6 +80,7 @@ def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str], bef
         return 0
     if xet_at_hand():
         sys.stdout.write("uploading through Xet, which no test of this project has seen a server of\n")
+    options.kept = "What is online is kept; resume with the same command."
     outcome = publish.publish(made, api, options.repository, options.truth_repo)
     for repo_id, contents, synced in (
         (outcome.truth_id, made.truth, outcome.truth),
@@ -96,7 +97,7 @@ def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str], bef
 
 def main() -> int:
     """Publishes the folder named on the command line."""
-    parser = frame.script(__doc__, run, "What is online is kept; resume with the same command.")
+    parser = frame.script(__doc__, run)
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the published folder")
     parser.add_argument("repository", type=parse_repository, metavar="ORG/NAME", help="the dataset repository")
     frame.add_suites(parser)

@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
 
 def main() -> int:
     """Publishes to the Space named on the command line."""
-    parser = frame.script(__doc__, run, "What is online is kept; resume with the same command.")
+    parser = frame.script(__doc__, run)
     parser.add_argument("space", type=parse_space, metavar=f"ORG/{METRIC}")
     return frame.run(parser)
 

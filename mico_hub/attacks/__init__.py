@@ -108,7 +108,7 @@ def to_predictions(scores: Sequence[npt.ArrayLike]) -> list[FloatArray]:
         ValueError: A score is NaN or infinite.
     """
     arrays = [np.asarray(of_model, dtype=np.float64) for of_model in scores]
-    pooled = np.concatenate(arrays)
+    pooled = np.concatenate([np.empty(0), *arrays])
     if not np.isfinite(pooled).all():
         raise ValueError(f"expected finite scores, got {(~np.isfinite(pooled)).sum()} of {len(pooled)} that are not")
     distinct = np.unique(pooled)

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import load_file, save
-from tqdm import tqdm
 
 from mico_hub.attacks.base import AttackError, FloatArray, Mask
 from mico_hub.cache import atomic_write, cache_dir
+from mico_hub.progress import Bar
 from mico_hub.release.format import FORMAT
 from mico_hub.release.rows import Row, name_of
 from mico_hub.signals.outputs import OUTPUT_SIGNALS
@@ -78,17 +78,15 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
             yield _job(number, splits, manifest, data, start)
 
     steps = manifest.suite.steps * SHADOWS
-    bar = tqdm(
+    bar = Bar(
         desc="models of the targets' own",
         total=steps * len(rows),
         initial=steps * (len(rows) - len(missing)),
         unit=" steps",
         unit_scale=True,
+        waiting="starting workers",
     )
-    with (
-        bar,
-        closing(workers.run(jobs(), Common(data, start), bar.update)) as results,
-    ):
+    with bar, closing(workers.run(jobs(), Common(data, start), bar.update)) as results:
         for finished in results:
             if len(finished) < SHADOWS:
                 continue  # its job failed, and is begun anew the next time

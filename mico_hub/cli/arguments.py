@@ -117,7 +117,7 @@ def add_commands(commands: Commands) -> None:
     add_data(made)
     made.add_argument("--pretrained", help="folder or Hub model that text models start from")
     _add_workers(made)
-    made.add_argument("--stack", type=parse_count, help="small models computed as one (default: 1; 256 on a GPU)")
+    made.add_argument("--stack", type=parse_count, help="small models computed as one (default: by size; 256 on a GPU)")
     made.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
 
     made = add_command(

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from mico_hub.randomness import check_key
 
 _MT19937_WORDS = 624
-_DRAWN_AT_ONCE = 1 << 22  # normals, for one model on CUDA
+_DRAWN_AT_ONCE = {"cuda": 1 << 22, "cpu": 1 << 15}  # normals, for one model; about what a cache holds
 
 
 def torch_state(key: bytes) -> torch.Tensor:
@@ -59,7 +59,7 @@ def draws_on(device: str) -> str:
 class GaussianNoise:
     """Standard normal noise for K models, each from its own key; a model's draws do not depend on K.
 
-    On CUDA it is drawn there, many steps at a time; for any other device on the CPU (see `NormalStream`).
+    On CUDA it is drawn there, for any other device on the CPU (see `NormalStream`); many steps at a time.
     """
 
     def __init__(self, keys: Sequence[bytes], shapes: Sequence[torch.Size], device: torch.device) -> None:
@@ -73,9 +73,8 @@ class GaussianNoise:
         self._shapes, self._device = shapes, device
         ends = np.cumsum([shape.numel() for shape in shapes]).tolist()
         self._size, self._cuts = ends[-1], ends[:-1]
-        self._steps = _steps_at_once(self._size, device)
-        self._next = self._steps
         where = device if device.type == "cuda" else torch.device("cpu")
+        self._steps = self._next = max(1, _DRAWN_AT_ONCE[where.type] // self._size)
         self._drawn = torch.empty((len(keys), self._steps, self._size), device=where)
         self._fill = [self._filler(key, model) for key, model in zip(keys, self._drawn, strict=True)]
 
@@ -96,17 +95,8 @@ class GaussianNoise:
             generator = torch.Generator(values.device)
             generator.set_state(_cuda_state(key))
             return lambda: values.normal_(generator=generator)
-        stream = NormalStream(key, values.shape[1])
-
-        def fill() -> None:
-            for step in values:
-                stream.fill(step)
-
-        return fill
-
-
-def _steps_at_once(size: int, device: torch.device) -> int:
-    return max(1, _DRAWN_AT_ONCE // size) if device.type == "cuda" else 1
+        stream = NormalStream(key, *values.shape)
+        return lambda: stream.fill(values)
 
 
 class NormalStream:
@@ -117,28 +107,27 @@ class NormalStream:
     at 5.77, which a full training would notice.
     """
 
-    def __init__(self, key: bytes, size: int) -> None:
-        """Prepares draws of `size` values each.
+    def __init__(self, key: bytes, rows: int, size: int) -> None:
+        """Prepares draws of `size` values for each of some rows; how many rows are drawn at once changes no value.
 
         Raises:
             ValueError: The key is not `KEY_BYTES` bytes.
         """
         check_key(key)
-        self._pairs = -(-size // 2)
+        pairs = -(-size // 2)
         self._cipher = Cipher(algorithms.AES128(key), modes.CTR(bytes(16))).encryptor()
-        self._zeros = bytes(8 * self._pairs)
-        self._bytes = np.zeros(8 * self._pairs + 15, dtype=np.uint8)  # the cipher wants room for a block more
-        self._integers = torch.from_numpy(self._bytes[: 8 * self._pairs].view("<i4"))
-        self._radius, self._angle = torch.empty(self._pairs), torch.empty(self._pairs)
-        self._values = torch.empty(2 * self._pairs)
+        self._zeros = bytes(8 * rows * pairs)
+        self._bytes = np.zeros(8 * rows * pairs + 15, dtype=np.uint8)  # the cipher wants room for a block more
+        integers = torch.from_numpy(self._bytes[: 8 * rows * pairs].view("<i4").reshape(rows, 2, pairs))
+        self._first, self._second = integers.unbind(dim=1)
+        self._radius, self._angle, self._sine = (torch.empty(rows, pairs) for _ in range(3))
 
     def fill(self, values: torch.Tensor) -> None:
-        """Overwrites `values`, float32 (size,), with the next draws."""
+        """Overwrites `values`, float32 (rows, size), with the next draws."""
         self._cipher.update_into(self._zeros, self._bytes.data)
-        first, second = self._integers.chunk(2)
-        self._radius.copy_(first).abs_().add_(0.5).mul_(2**-31).log_().mul_(-2).sqrt_()
-        self._angle.copy_(second).mul_(math.pi / 2**31)
-        cosine, sine = self._values.chunk(2)
-        torch.cos(self._angle, out=cosine).mul_(self._radius)
-        torch.sin(self._angle, out=sine).mul_(self._radius)
-        values.copy_(self._values[: len(values)])
+        self._radius.copy_(self._first).abs_().add_(0.5).mul_(2**-31).log_().mul_(-2).sqrt_()
+        self._angle.copy_(self._second).mul_(math.pi / 2**31)
+        torch.sin(self._angle, out=self._sine).mul_(self._radius)
+        cosine, pairs = self._angle.cos_().mul_(self._radius), self._angle.shape[1]
+        values[:, :pairs] = cosine
+        values[:, pairs:] = self._sine[:, : values.shape[1] - pairs]

@@ -73,6 +73,7 @@ def spent_epsilon(suite: Suite, noise_multiplier: float | None, steps: int | Non
     return epsilon(suite, noise_multiplier, suite.sampling_rate, suite.steps if steps is None else steps)
 
 
+@cache
 def epsilon(suite: Suite, noise_multiplier: float | None, sampling_rate: float, steps: int) -> float:
     """As `spent_epsilon`, for another sampling rate than the recipe's."""
     if not suite.private:

@@ -28,6 +28,7 @@ EVALUATION_BATCH = 1_000
 REPORT_SECONDS = 0.2
 HELD_VALUES = 1 << 30  # of per-record gradients on an accelerator, 4 GiB
 ACCELERATOR_STACK = 256
+CPU_STACK_VALUES = 1 << 16  # parameters of a stack's models together; more models gain nothing
 CPU_MICROBATCH = 16
 
 
@@ -40,7 +41,7 @@ class Runtime:
     """Where and how fast; what a choice changes besides rounding stands beside it."""
 
     device: str = "cpu"  # a torch device; CUDA draws other noise and dropout from the same keys, see `draws_on`
-    stack: int | None = None  # small models computed as one; None: 1 on the CPU, where more gain nothing
+    stack: int | None = None  # small models computed as one; None: by device
     microbatch: int | None = None  # records whose gradients are held, and dropout drawn, at once; None: by device
 
     def smaller(self, suite: Suite) -> "Runtime":
@@ -51,14 +52,15 @@ class Runtime:
         """How many of the suite's models are computed as one; 1 where they cannot be."""
         if not stackable(_outline(suite)):
             return 1
-        return self.stack or (1 if torch.device(self.device).type == "cpu" else ACCELERATOR_STACK)
+        if self.stack or torch.device(self.device).type != "cpu":
+            return self.stack or ACCELERATOR_STACK
+        return max(1, CPU_STACK_VALUES // _values(suite))
 
     def microbatch_of(self, suite: Suite) -> int:
         """How many records' gradients are held at once."""
         if self.microbatch or torch.device(self.device).type == "cpu":
             return self.microbatch or CPU_MICROBATCH
-        values = sum(parameter.numel() for parameter in _outline(suite).parameters())
-        return max(1, HELD_VALUES // values)
+        return max(1, HELD_VALUES // _values(suite))
 
     def check(self, suite: Suite) -> None:
         """Sees to it that the suite can be trained on the device.
@@ -81,6 +83,11 @@ def _outline(suite: Suite) -> nn.Module:
     """The suite's network without values."""
     with torch.device("meta"):
         return models.build(suite.model)
+
+
+def _values(suite: Suite) -> int:
+    """Of the parameters of one of its models."""
+    return sum(parameter.numel() for parameter in _outline(suite).parameters())
 
 
 @dataclass(frozen=True, slots=True)
