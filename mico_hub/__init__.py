@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         load_suite,
         open_suite,
     )
+    from mico_hub.reporting.scores import score
     from mico_hub.suites import SUITES, Suite, get_suite
 
 __version__ = version("mico-hub")
@@ -42,10 +43,11 @@ __all__ = [
     "load_signals",
     "load_suite",
     "open_suite",
+    "score",
     "uninstall",
 ]
 
-_ROOMS = {"attack": "attacks", "Challenge": "handle", "Handle": "handle"} | dict.fromkeys(
+_ROOMS = {"attack": "attacks", "Challenge": "handle", "Handle": "handle", "score": "reporting.scores"} | dict.fromkeys(
     ("SUITES", "Suite", "get_suite"), "suites"
 )
 """Where the names are that are not in `loading`."""

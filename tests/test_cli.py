@@ -1,3 +1,4 @@
+import csv
 import html
 import json
 import re
@@ -84,7 +85,11 @@ def test_attack_writes_what_score_reads(
 @pytest.mark.usefixtures("work")
 @pytest.mark.parametrize(
     ("more", "problem"),
-    [((), "name a folder with --out"), (("--out", "p", "--html", "a.html"), "`mico-hub score` makes a report")],
+    [
+        ((), "name a folder with --out"),
+        (("--out", "p", "--html", "a.html"), "`mico-hub score` writes --html with --truth"),
+        (("--out", "p", "--csv", "a.csv", "--figures", "f"), "`mico-hub score` writes --csv, --figures with --truth"),
+    ],
 )
 def test_an_attack_on_hidden_models_is_not_run_for_nothing(
     work: Path, capsys: pytest.CaptureFixture[str], more: tuple[str, ...], problem: str
@@ -167,18 +172,28 @@ def test_score_compares_attacks_over_a_track_and_writes_all_forms(
 ) -> None:
     attacked(work, capsys)
     arguments = ["score", "loss", "lira", "--suite", "digits", "--json", "s.json", "--html", "r.html"]
-    code, out, err = run(capsys, *arguments, "--figures", "figures", "--format", "svg")
+    more = ["--csv", "s.csv", "--latex", "s.tex", "--figures", "figures", "--format", "pdf"]
+    code, out, err = run(capsys, *arguments, *more)
     assert code == 0, err
-    assert out.count(": 2 attacks\n") == 3
+    assert out.count(": 2 attacks, 95% intervals in brackets\n") == 3
     assert "LiRA, online (lira)\ndigits_hi train: 4 models, 800 points" in out
-    assert "10 pictures in figures" in out
-    results = json.loads((work / "s.json").read_text())["results"]
+    assert "13 pictures in figures" in out
+    read = json.loads((work / "s.json").read_text())
+    results = read["results"]
+    average = read["tracks"]["digits"]["attacks"]["lira"]["average_TPR_FPR_1000"]
+    of_lira = [each["scores"]["TPR_FPR_1000"] for each in results if each["attack"] == "lira"]
+    assert average == pytest.approx(sum(of_lira) / 3)
+    assert re.search(rf"^LiRA, online \(lira\) +{100 * average:.1f}% \(", out, re.M)
+    with (work / "s.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert sorted(float(line["TPR_FPR_1000"]) for line in lines if line["attack"] == "lira") == sorted(of_lira)
+    assert (work / "s.tex").read_text().count(r"\midrule") == 3
     assert [(each["suite"], each["attack"], each["title"]) for each in results[:2]] == [
         ("digits_inf", "loss", "loss threshold"),
         ("digits_inf", "lira", "LiRA, online"),
     ]
-    assert (work / "r.html").read_text().count("<svg") == 10
-    assert len(list((work / "figures").iterdir())) == 10
+    assert (work / "r.html").read_text().count('role="img"') == 13
+    assert len(list((work / "figures").glob("*.pdf"))) == 13
 
 
 def test_everything_that_is_wrong_is_said_at_once(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -286,12 +301,30 @@ def test_audit_sets_bound_and_estimates_beside_the_claim(
     assert run(capsys, "audit", "digits_hi", "--truth", str(work))[0] == 2
 
 
+def test_an_audit_has_its_section_in_a_report(work: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["audit", "digits_hi", "--attack", "loss", "--split", "dev", "--truth", str(trained)]
+    code, out, err = run(capsys, *arguments, "--html", "audit.html", "--json", "audit.json")
+    assert code == 0, err
+    page = html.unescape((work / "audit.html").read_text())
+    section = page.partition('<section class="audit">')[2].partition("</section>")[0]
+    for line in filter(None, out.splitlines()):
+        for cell in re.split(" {2,}", line):
+            assert cell in section or set(cell) <= {"-"}
+    assert 'aria-label="Epsilon of digits_hi, dev: claimed, add or remove 10; substitution at most ' in section
+    read = json.loads((work / "audit.json").read_text())
+    assert (read["suite"], read["split"], read["claimed"], read["delta"]) == ("digits_hi", "dev", 10, 1e-5)
+    assert re.search(rf"^at least, substitution +{read['at_least']:.2f} ", out, re.M)
+    assert re.search(rf"^estimate, no bound +{read['estimates']['pooled']['value'] or 0:.2f} ", out, re.M)
+    (command,) = page.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
+    assert run(capsys, *shlex.split(command)[1:])[1] == out
+
+
 def test_all_attacks_are_a_ladder(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(capsys, "attack", "digits_inf", "--attack", "all", "--html", "report.html", "--out", "all")
     assert code == 0, err
     for attack in LADDER:
         named = re.escape(f"{attack.title} ({attack.name})")
-        assert re.search(rf"^[\d-]+ +{named} +0\.\d{{4}} +0\.\d{{4}} to ", out, re.M), attack.title
+        assert re.search(rf"^[\d-]+ +{named} +\d+\.\d% \(\d+\.\d to ", out, re.M), attack.title
         assert (work / "all" / attack.name / "digits" / "digits_inf" / "train" / "model_0" / "prediction.csv").is_file()
     assert "lira_offline, lira_fixed, lira: " in out
     assert "records have fewer than 2 IN or OUT models" in out
@@ -331,7 +364,7 @@ def test_several_attacks_are_one_ranking(work: Path, capsys: pytest.CaptureFixtu
     code, out, err = run(capsys, "attack", "digits_inf", *many, "--out", "predictions")
     assert code == 0, err
     names = {"lira", "loss", "mine"} if len(many) == 4 else {"mine", *(attack.name for attack in LADDER)}
-    assert f"digits_inf train: {len(names)} attacks\n" in out
+    assert f"digits_inf train: {len(names)} attacks, 95%" in out
     assert {path.name for path in (work / "predictions").iterdir()} == names
 
 
@@ -395,7 +428,7 @@ def test_the_command_that_a_report_prints_gives_its_number_again(
         assert code == 0, err
     number = re.search(r"^TPR at FPR < 0\.1 +(\d\.\d+) ", printed, re.M)
     assert number is not None
-    shown = [float(cell) for cell in re.findall(r'<td class="main">([\d.]+)%</td>', page)]
+    shown = [float(cell) for cell in re.findall(r'<td class="main">([\d.]+)%', page)]
     assert float(number[1]) == pytest.approx(max(shown) / 100, abs=0.0006)
 
 

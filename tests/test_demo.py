@@ -31,7 +31,7 @@ def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: py
     for suite in ("digits_inf", "digits_hi", "digits_lo"):
         for split in ("dev", "final"):
             for attack in ("loss threshold", "LiRA, online"):
-                assert re.search(rf"^{suite} +{split} +{attack} \(\w+\) +\d", done.stdout, re.M), done.stdout
+                assert re.search(rf"^{suite} +{split} +[\d-]+ +{attack} \(\w+\) +\d", done.stdout, re.M), done.stdout
     assert "<svg" in (tmp_path / "report.html").read_text()
     assert "digits_hi" in done.stderr  # a progress bar
     assert not list((tmp_path / "mico").rglob("private"))

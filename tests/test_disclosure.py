@@ -39,7 +39,7 @@ def files(root: Path) -> dict[str, bytes]:
 
 
 def needles(trained: Path) -> list[Needle]:
-    found = surroundings(trained, trained.parent)
+    found = surroundings(trained)
     for name in NAMES:
         found += secrets_of(SuiteFolder(trained / name), N)
     return found

@@ -1,5 +1,6 @@
 """Twins: as a naive search finds them, the figures of the official datasets, and the scores without them."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,7 @@ def test_the_scores_without_twins_are_beside_the_usual_ones() -> None:
     ranges = intervals(*kept, rng=np.random.default_rng(0))
     assert found.intervals_without_twins == ranges
     text = scorecard.card(found)
-    assert "without twins: pooled, less the 12 points" in text
+    assert "without twins: less the 12 points" in text
     for name, value in expected.items():
         line = next(line for line in text.splitlines() if line.startswith(f"{TITLES[name]} "))
         assert line.rstrip().endswith(f" {value:.4f}  {scorecard._interval(ranges[name])}")
@@ -144,13 +145,14 @@ def test_attacks_are_compared_without_twins_too() -> None:
     first, second = scorecard.comparison(both).splitlines()[4:6]
     for line, each in ((first, both[0]), (second, both[1])):
         assert each.without_twins
-        shown = scorecard._interval(each.intervals_without_twins["TPR_FPR_1000"])
-        assert line.rstrip().endswith(f" {each.without_twins['TPR_FPR_1000']:.4f}  {shown}")
+        low, high = each.intervals_without_twins["TPR_FPR_1000"] or (0, 0)
+        shown = f"{100 * each.without_twins['TPR_FPR_1000']:.1f}% ({100 * low:.1f} to {100 * high:.1f}%)"
+        assert re.split(" {2,}", line)[-2:] == [shown, f"{each.scores['AUC']:.3f}"]
     (message,) = [words for words in conclusions(both) if "exact twin" in words]
     assert message.endswith("on sst2_hi (without 12 points).")
     html = page.html(both, "t")
-    assert '<th scope="col">without twins</th>' in html
-    assert "<dt>without twins</dt>" in html
+    assert '<th scope="col" class="number">without twins</th>' in html
+    assert "Without twins: less the points whose record has an exact twin in the base dataset." in html
 
 
 @pytest.mark.parametrize(("twin", "known"), [(None, None), ([np.zeros(40, dtype=bool)] * 3, 0)])

@@ -20,7 +20,7 @@ from mico_hub.attacks import ATTACKS
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_models
 from mico_hub.release.folder import SuiteFolder
-from mico_hub.reporting import page
+from mico_hub.reporting import page, scorecard
 from mico_hub.reporting.findings import conclusions
 from mico_hub.reporting.results import Result
 from mico_hub.signals.suite import compute_suite
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     results = [result for suite in suites for result in attack_suite(suite.name)]
 
     page.write_report(results, REPORT, TITLE)
-    lines = [tables.text(*page.table(results)), "", *conclusions(results)]
+    lines = [tables.text(*scorecard.table(results)), "", *conclusions(results)]
     sys.stdout.write("\n" + "\n".join(lines) + "\n\n")
     sys.stdout.write(f"{REPOSITORY.resolve()}: the published folder; {REPORT.resolve()}: the report; ")
     sys.stdout.write(f"{time.perf_counter() - started:.0f} s in all\n")

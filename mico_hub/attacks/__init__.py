@@ -18,12 +18,19 @@ from mico_hub.attacks.evidence import Prepared, prepare
 from mico_hub.messages import did_you_mean, explained
 from mico_hub.registry import modules_with
 
-_FOUND: list[Attack] = [attack for module in modules_with("ATTACKS", __name__) for attack in module.ATTACKS]
+_FOUND: dict[Attack, str] = {
+    attack: "white_box" if attack.white_box else module.__name__.rpartition(".")[2]
+    for module in modules_with("ATTACKS", __name__)
+    for attack in module.ATTACKS
+}
 
 ATTACKS: Mapping[str, Attack] = MappingProxyType(
     {attack.name: attack for attack in sorted(_FOUND, key=lambda attack: (attack.trains, len(attack.needs)))}
 )
 """Name -> attack, those that need least first; those that train models last."""
+
+KINDS: Mapping[str, str] = MappingProxyType({attack.name: kind for attack, kind in _FOUND.items()})
+"""Name -> kind: `white_box`, or else the file that the attack is in, with those it is a variant of."""
 
 LADDER = tuple(attack for attack in ATTACKS.values() if not attack.trains)
 """The attacks that need published models only."""

@@ -52,7 +52,7 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; of several, below <out>/<attack>",
     )
-    made.add_argument("--html", type=Path, help="writes a report there too, where the truth is public")
+    _add_exports(made)
     add_split(made)
     add_source(made)
 
@@ -67,10 +67,7 @@ def add_commands(commands: Commands) -> None:
     )
     made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
     made.add_argument("--truth", type=Path, help=_TRUTH)
-    made.add_argument("--json", type=Path, help="writes scores and intervals there too")
-    made.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
-    made.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
-    made.add_argument("--format", choices=("png", "svg"), default="png", help="of the pictures (default: %(default)s)")
+    _add_exports(made)
     add_split(made)
     add_source(made)
 
@@ -100,6 +97,8 @@ def add_commands(commands: Commands) -> None:
         help="one that `mico-hub attacks` lists; only one, for the best of several is not certified (default: lira)",
     )
     made.add_argument("--truth", type=Path, help=_TRUTH)
+    made.add_argument("--html", type=Path, help="writes a report there too: the attack, and a section on the audit")
+    made.add_argument("--json", type=Path, help="writes the figures there too")
     add_split(made, SPLITS[1:], SPLITS[-1])
     add_source(made)
 
@@ -141,6 +140,16 @@ class Extend(argparse.Action):
         """Adds."""
         earlier = getattr(options, self.dest)
         setattr(options, self.dest, [values] if earlier is self.default else [*earlier, values])
+
+
+def _add_exports(parser: argparse.ArgumentParser) -> None:
+    """What `cli.exports` writes."""
+    parser.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
+    parser.add_argument("--csv", type=Path, help="writes all scores with their intervals there too, a line an attack")
+    parser.add_argument("--json", type=Path, help="the same as JSON")
+    parser.add_argument("--latex", type=Path, help="writes the table there too, for a paper (booktabs)")
+    parser.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
+    parser.add_argument("--format", choices=("png", "svg", "pdf"), default="png", help="of them (default: %(default)s)")
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

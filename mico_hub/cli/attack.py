@@ -2,11 +2,13 @@
 
 import argparse
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from mico_hub import submissions
 from mico_hub.attacks import (
@@ -18,7 +20,7 @@ from mico_hub.attacks import (
     prepare,
     to_predictions,
 )
-from mico_hub.cli import frame
+from mico_hub.cli import exports, frame
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
 from mico_hub.progress import Bar
@@ -43,8 +45,11 @@ def attack(options: argparse.Namespace) -> None:
     suite = open_suite(options.suite, options.source)
     targets = as_rows(suite.split(options.split))
     known = all(row["membership"] is not None for row in targets)
-    if not known and options.html is not None:
-        raise SourceError(f"the membership of {options.split} is hidden: `mico-hub score` makes a report with --truth")
+    if not known and (asked := exports.asked(options)):
+        raise SourceError(
+            f"the membership of {options.split} is hidden: keep predictions with --out, then `mico-hub score` writes "
+            f"{', '.join(asked)} with --truth"
+        )
     if not known and options.out is None:
         raise SourceError(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions")
     results, few, lines = [], dict[str, list[str]](), [scorecard.provenance(suite)]
@@ -52,8 +57,10 @@ def attack(options: argparse.Namespace) -> None:
         list(attacks.values()), targets, None if options.split == "train" else suite.train, options.source
     )
     for name, each in Bar(attacks.items(), desc="attacks", disable=len(attacks) == 1, leave=False):
+        started = time.perf_counter()
         with attacking(options, each.name):
             predictions = to_predictions(prepared.scores(each))
+        seconds = time.perf_counter() - started
         few.setdefault(prepared.too_few(each), []).append(each.name)
         by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
         if options.out is not None:
@@ -63,12 +70,9 @@ def attack(options: argparse.Namespace) -> None:
             lines.append(f"{counted(len(by_model), 'prediction')} in {written}")
         if known:
             again = frame.command("attack", options.suite, split=options.split, attack=name, source=options.source)
-            found = Result.of(suite, options.split, by_model, each.name, title=each.title, commands=[again])
-            results.append(found)
-    if options.html is not None:
-        from mico_hub.reporting import page
-
-        page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
+            about: Any = {"title": each.title, "seconds": seconds, "commands": [again]}
+            results.append(Result.of(suite, options.split, by_model, each.name, **about))
+    lines += exports.write(results, options, f"MICO {options.suite}, {options.split}")
     if len(results) == 1:
         lines.append(scorecard.card(results[0]))
     elif results:

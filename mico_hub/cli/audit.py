@@ -1,14 +1,19 @@
 """`mico-hub audit`: the epsilon that an attack shows, beside the claimed one."""
 
 import argparse
+import json
 import sys
+from typing import Any
 
-from mico_hub.attacks import AttackError
+from mico_hub.attacks import AttackError, to_predictions
 from mico_hub.auditing import audit as audits
+from mico_hub.cache import atomic_write
+from mico_hub.cli import frame
 from mico_hub.cli.attack import attacking, attacks_of
 from mico_hub.loading import open_suite
 from mico_hub.release.folder import truth_path
 from mico_hub.release.rows import as_rows
+from mico_hub.reporting.results import Result
 
 
 def audit(options: argparse.Namespace) -> None:
@@ -35,4 +40,17 @@ def audit(options: argparse.Namespace) -> None:
             options.source,
             manifest.suite.delta or audits.DELTA,
         )
+    if options.json is not None:
+        content = audits.as_json(found, manifest, options.split)
+        atomic_write(options.json, (json.dumps(content, indent=2) + "\n").encode())
+    if options.html is not None:
+        from mico_hub.reporting import page  # which draws
+
+        again = frame.command("audit", *[options.suite], split=options.split, attack=attacks[0].name,
+                              truth=options.truth, source=options.source)  # fmt: skip
+        by_model = {row["model_id"]: of for row, of in zip(targets, to_predictions(found.scores), strict=True)}
+        about: Any = {"title": attacks[0].title, "truth": truth, "commands": [again]}
+        result = Result.of(suite, options.split, by_model, attacks[0].name, **about)
+        title = f"Audit of {options.suite}, {options.split}"
+        page.write_report([result], options.html, title, [(found, manifest, options.split)])
     sys.stdout.write(audits.text(found, manifest, options.split) + "\n")

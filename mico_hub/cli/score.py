@@ -1,17 +1,14 @@
 """`mico-hub score`: predictions against the truth."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mico_hub import submissions
+from mico_hub import submissions, tables
 from mico_hub.attacks import ATTACKS
-from mico_hub.cache import atomic_write
-from mico_hub.cli import frame
+from mico_hub.cli import exports, frame
 from mico_hub.loading import open_suite
-from mico_hub.messages import counted
 from mico_hub.release.folder import truth_path
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.results import Result
@@ -49,7 +46,7 @@ def score(options: argparse.Namespace) -> None:
             sources.append(f"{', '.join(bare)}: no fingerprint, so on which models they were made is not known\n")
     if problems:
         raise SourceError("\n".join(problems))
-    pictures = _write(results, options)
+    written = exports.write(results, options, f"MICO {options.suite}, {options.split}")
     sys.stdout.write("".join(sources) + "\n")
     for name in names:
         of_suite = [result for result in results if result.suite.name == name]
@@ -59,21 +56,9 @@ def score(options: argparse.Namespace) -> None:
             sys.stdout.write(scorecard.card(result) + "\n")
         if len(of_suite) > 1:
             sys.stdout.write("\n" + scorecard.comparison(of_suite) + "\n")
-    if pictures:
-        sys.stdout.write(f"{counted(len(pictures), 'picture')} in {options.figures}\n")
-
-
-def _write(results: Sequence[Result], options: argparse.Namespace) -> list[Path]:
-    """Writes the files that were asked for; gives the pictures."""
-    if options.json is not None:
-        atomic_write(options.json, (json.dumps(scorecard.as_json(results), indent=2) + "\n").encode())
-    if options.html is None and options.figures is None:
-        return []
-    from mico_hub.reporting import page  # which draws
-
-    if options.html is not None:
-        page.write_report(results, options.html, f"MICO {options.suite}, {options.split}")
-    return [] if options.figures is None else page.save_figures(results, options.figures, options.format)
+    if len(names) > 1:
+        sys.stdout.write("\n" + tables.text(*scorecard.of_track(results)) + "\n")
+    sys.stdout.write("".join(f"{line}\n" for line in written))
 
 
 def _require(options: argparse.Namespace, names: Sequence[str]) -> None:

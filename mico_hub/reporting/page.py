@@ -1,37 +1,40 @@
-"""One self-contained HTML page that compares attacks over the suites of a track, and its table for a terminal."""
+"""One self-contained HTML page: attacks on suites compared, in words, tables and pictures.
 
-from collections.abc import Sequence
+The pictures are matplotlib's, drawn when the page is made: it reads without scripts, prints, and the same pictures go
+into a paper. A library that draws in the browser is 1 to 5 MB and leaves nothing to read without scripts; what a script
+adds here, sorting and values under the pointer, is `templates/report.js`.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
+from mico_hub.attacks import KINDS
+from mico_hub.auditing import audit as audits
+from mico_hub.auditing.ceiling import suite_ceiling
 from mico_hub.cache import atomic_write
+from mico_hub.messages import counted
+from mico_hub.release.manifest import Manifest
 from mico_hub.reporting import figures, scorecard
-from mico_hub.reporting.findings import (
-    CHANCE,
-    by_track,
-    conclusions,
-    main_results,
-    percent,
-    percent_range,
-    ranked,
-)
+from mico_hub.reporting.findings import CHANCE, budget, conclusions, limits
+from mico_hub.reporting.ranking import by_suite, by_track, main_results, ranked
 from mico_hub.reporting.results import Result
-from mico_hub.suites import SPLITS
+from mico_hub.reporting.scorecard import LOW_FPRS, percent
+from mico_hub.scoring import RANKING
 
-if TYPE_CHECKING:
-    from mico_hub.auditing.ceiling import Ceiling
+BASELINES = ("loss", "lira")
+"""The attacks whose curves are always drawn."""
+_ALL_DRAWN = 6  # so many attacks are all drawn
 
-HEADERS = (
-    *("suite", "split", "attack"),
-    *("TPR at 10% FPR", "95% interval", "AUC", "model accuracy", "claimed epsilon", "seconds"),
-)
-_COLUMNS = (*["word"] * 3, "main", *["number"] * 5)  # how the page shows them
-_SCALES: dict[figures.Scale, str] = {"linear": "linear", "log": "logarithmic"}
+_SCALES: dict[figures.Scale, str] = {"log": "logarithmic", "linear": "linear"}
+_FPRS = {0.001: LOW_FPRS["0.1%"], 0.01: LOW_FPRS["1%"], CHANCE: RANKING}
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("mico_hub.reporting"),
@@ -41,49 +44,84 @@ _ENVIRONMENT = Environment(
     lstrip_blocks=True,
 )
 
+Audited = tuple[audits.Audit, Manifest, str]
+"""An audit, the suite that it is of, and the split."""
+
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """A figure in the page."""
+class Picture:
+    """A figure and its words."""
 
+    name: str  # of its file, and unique in a page
     caption: str
-    svg: str
+    described: str  # read aloud in place of the picture
+    draw: Callable[[bool], Figure]  # with or without a legend
+
+    @property
+    def svg(self) -> str:
+        """For the page, which has a legend."""
+        return figures.svg(self.draw(False), self.name, self.described)
 
 
-def table(results: Sequence[Result]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and rows of strings, for `mico_hub.tables.text`, in the order of `by_track`."""
-    return HEADERS, [_cells(result) for of_track in by_track(results).values() for result in of_track]
+@dataclass(frozen=True, slots=True)
+class _Key:
+    """An entry of the legend: an attack and how it is drawn."""
+
+    style: int
+    label: str
+    drawn: bool  # from the start
+
+    @property
+    def colour(self) -> str:
+        return figures.look_of(self.style)[0]
+
+    @property
+    def dashes(self) -> str:
+        dash = figures.look_of(self.style)[1]
+        return "" if isinstance(dash, str) else " ".join(f"{1.6 * length:g}" for length in dash[1])
 
 
-def _cells(result: Result) -> tuple[str, ...]:
-    return (
-        result.suite.name,
-        result.split,
-        result.label,
-        percent(result.tpr),
-        "-" if result.interval is None else percent_range(result.interval),
-        f"{result.scores['AUC']:.3f}",
-        "-" if result.accuracy is None else percent(result.accuracy),
-        f"{result.suite.epsilon:g}",
-        "-" if result.seconds is None else f"{result.seconds:.1f}",
-    )
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table, and a key for each of its rows where it has any."""
+
+    about: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    keys: Sequence[_Key | None] = ()
+    notes: Sequence[str] = ()
 
 
-def write_report(results: Sequence[Result], path: Path, title: str) -> None:
-    """Writes the page: conclusions, table, plots and how to read them. The same results give the same bytes.
+@dataclass(frozen=True, slots=True)
+class _Section:
+    """What the page shows of a track, a suite or an audit."""
+
+    name: str
+    facts: Sequence[tuple[str, str]] = ()
+    pictures: Sequence[Picture] = ()
+    legend: Sequence[_Key] = ()
+    bounded: bool = False  # whether a ceiling is drawn
+    tables: Sequence[_Table] = ()
+    words: Sequence[str] = ()
+    commands: Sequence[str] = ()
+
+
+def write_report(results: Sequence[Result], path: Path, title: str, audited: Sequence[Audited] = ()) -> None:
+    """Writes the page: conclusions, pictures, tables, and what they do not show. The same results give the same bytes.
 
     Args:
-        results: Of one track; more tracks follow each other in the page.
+        results: Of any suites; those of a track come together.
         path: The file; replaced whole.
         title: Of the page.
+        audited: Audits, each a section of its own.
 
     Raises:
         ValueError: There are no results, or an attack was run twice on a split of a suite.
     """
-    atomic_write(path, html(results, title).encode())
+    atomic_write(path, html(results, title, audited).encode())
 
 
-def html(results: Sequence[Result], title: str) -> str:
+def html(results: Sequence[Result], title: str, audited: Sequence[Audited] = ()) -> str:
     """The page's HTML.
 
     Raises:
@@ -91,163 +129,38 @@ def html(results: Sequence[Result], title: str) -> str:
     """
     if not results:
         raise ValueError("expected at least one result to report, got none")
-    headers, rows = table(results)
-    tracks = by_track(results)
-    main = [result for of_track in tracks.values() for result in main_results(of_track)]
+    tracks, keys = by_track(results), _keys(results)
+    sections = []
+    for track, of_track in tracks.items():
+        suites = by_suite(of_track)
+        if len(suites) > 1:
+            sections.append(_track(track, of_track, keys))
+        sections += [_suite(name, of_suite, keys) for name, of_suite in suites.items()]
+    script = (files("mico_hub.reporting") / "templates" / "report.js").read_text()
     return _ENVIRONMENT.get_template("report.html.jinja").render(
         title=title,
         conclusions=conclusions(results),
-        headers=headers,
-        rows=rows,
-        columns=_COLUMNS,
-        overviews=[_overview(track, of_track) for track, of_track in tracks.items()],
-        suites=[of_suite for of_track in tracks.values() for of_suite in _suites(of_track)],
-        ranks=scorecard.RANKS,
-        few=scorecard.on_few(results, scorecard.RANKED_AT),
-        leave_one_out=scorecard.LEAVE_ONE_OUT,
-        any_ceiling=_ceiling(results) is not None,
-        any_twins=any(result.twins for result in results),
-        drawn=len(_drawn(results)),
-        attacks=len(_attacks(results)),
-        solid=_splits(main),
-        dashed=_splits([result for result in results if result not in main]),
-        commands=[command for of_track in tracks.values() for command in _commands(of_track)],
+        lead=sections[0].pictures[0],
+        sections=sections,
+        audits=[_audit(*each) for each in audited],
+        limits=limits(results),
+        keys=keys,
+        rates=list(_FPRS),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        bound_label=figures.BOUND_LABEL,
     )
 
 
-def _splits(results: Sequence[Result]) -> list[str]:
-    return [split for split in SPLITS if any(result.split == split for result in results)]
-
-
-def _attacks(results: Sequence[Result]) -> list[str]:
-    """The attacks' names, in the order that gives them their colours."""
-    return list(dict.fromkeys(result.attack for result in results))
-
-
-def _drawn(results: Sequence[Result]) -> list[str]:
-    """The attacks that the pictures show, in the order that gives them their colours: the best where there are many."""
-    attacks = _attacks(results)
-    best = {name: max(result.tpr for result in results if result.attack == name) for name in attacks}
-    shown = sorted(attacks, key=lambda name: best[name], reverse=True)[: len(figures.COLOURS)]
-    return [name for name in attacks if name in shown]
-
-
-def _label(result: Result, results: Sequence[Result]) -> str:
-    """Title and name for a legend, with the split where there are several."""
-    return f"{result.label}, {result.split}" if len({r.split for r in results}) > 1 else result.label
-
-
-def _overview(track: str, results: Sequence[Result]) -> _Picture:
-    figure, described = _overview_figure(results)
-    return _Picture(f"{track}: members found, by claimed epsilon", figures.svg(figure, f"{track}-budgets", described))
-
-
-def _overview_figure(results: Sequence[Result]) -> tuple[Figure, str]:
-    """The main number over the budgets, and what it shows in words."""
-    main, attacks = main_results(results), _drawn(results)
-    suites = list({result.suite.name: result.suite for result in results}.values())
-    names = [suite.name for suite in suites]
-    points = [
-        figures.Point(
-            column=names.index(result.suite.name),
-            style=attacks.index(result.attack),
-            label=_label(result, results),
-            value=result.tpr,
-            interval=result.interval,
-            filled=result in main,
-        )
-        for result in sorted(
-            (result for result in results if result.attack in attacks), key=lambda result: attacks.index(result.attack)
-        )
-    ]
-    ticks = [f"{f'{suite.epsilon:g}' if suite.private else 'no DP'}\n{suite.name}" for suite in suites]
-    ceilings = [_ceiling_at([result for result in main if result.suite is suite]) for suite in suites]
-    figure = figures.budget_figure(ticks, points, "true positive rate at 10% false positives", CHANCE, ceilings)
-    described = "; ".join(f"{result.suite.name}, {_numbers(result)}" for result in results)
-    return figure, f"True positive rate at 10% FPR by claimed epsilon: {described}"
-
-
-def _ceiling_at(results: Sequence[Result]) -> float | None:
-    """What no attack on these models can find at 10% false positives."""
-    ceiling = _ceiling(results)
-    return None if ceiling is None else float(ceiling.tpr(CHANCE))
-
-
-def _ceiling(results: Sequence[Result]) -> "Ceiling | None":
-    """The first that is known."""
-    return next((ceiling for result in results if (ceiling := result.ceiling) is not None), None)
-
-
-def _numbers(result: Result) -> str:
-    interval = "" if result.interval is None else f" ({percent_range(result.interval)})"
-    return f"{result.label}, {result.split}: {percent(result.tpr)}{interval}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Suite:
-    """What the page shows of a suite."""
-
-    name: str
-    pictures: list[_Picture]
-    headers: tuple[str, ...]  # of `comparison`
-    comparison: list[tuple[str, ...]]  # attacks on the main split; empty where there is one, or one model
-
-
-def _suites(results: Sequence[Result]) -> list[_Suite]:
-    attacks = _attacks(results)
-    shown = []
-    for name in dict.fromkeys(result.suite.name for result in results):
-        of_suite = sorted(
-            (result for result in results if result.suite.name == name), key=lambda result: attacks.index(result.attack)
-        )
-        main = main_results(of_suite)
-        comparable = len(main) > 1 and all(result.estimates for result in main)
-        pictures = [
-            _Picture(caption, figures.svg(figure, f"{name}-{what}", described))
-            for what, (figure, caption, described) in _figures(of_suite, results).items()
-        ]
-        rows = scorecard.compared(main) if comparable else []
-        shown.append(_Suite(name, pictures, scorecard.columns(main), rows))
-    return shown
-
-
-def _figures(of_suite: Sequence[Result], results: Sequence[Result]) -> dict[str, tuple[Figure, str, str]]:
-    """A suite's pictures by what they show: figure, caption, and description to be read aloud."""
-    main, attacks, name = main_results(of_suite), _drawn(results), of_suite[0].suite.name
-    curves = [
-        figures.curve(
-            _label(result, results),
-            attacks.index(result.attack),
-            result.membership,
-            result.predictions,
-            main=result in main,
-            rng=np.random.default_rng(0),
-        )
-        for result in of_suite
-        if result.attack in attacks
-    ]
-    described = "; ".join(_numbers(result) for result in of_suite)
-    bound = _bound(main, curves)
-    made: dict[str, tuple[Figure, str, str]] = {}
-    for scale, axes in _SCALES.items():
-        what = f"Receiver operating characteristic of {name} on {axes} axes, true positive rate at 10% FPR: {described}"
-        made[scale] = figures.roc_figure(curves, scale, bound), f"{name}, {axes} axes", what
-    best = max(main, key=lambda result: result.tpr)
-    threshold = best.full["threshold_1000"]
-    line = "threshold at 10% FPR"
-    figure = figures.distribution_figure(best.membership, best.predictions, threshold, line)
-    caption = f"{name}, predictions of {best.label}"
-    what = f"Distribution of the predictions of {best.label} for members and for non-members of {name}"
-    made["predictions"] = figure, caption, f"{what}; {line}: {threshold:.4g}"
-    return made
-
-
-def _bound(main: Sequence[Result], curves: Sequence[figures.Curve]) -> figures.Bound | None:
-    ceiling = _ceiling(main)
-    if ceiling is None:
-        return None
-    grid = np.union1d(np.linspace(0, 1, 101), np.geomspace(1 / max(curve.negatives for curve in curves), 1, 61))
-    return figures.Bound("ceiling for any attack", grid, ceiling.tpr(grid))
+def pictures(results: Sequence[Result]) -> list[Picture]:
+    """Every picture of the report."""
+    keys, found = _keys(results), list[Picture]()
+    for track, of_track in by_track(results).items():
+        suites = by_suite(of_track)
+        if len(suites) > 1:
+            found.append(_by_budget(track, of_track, keys))
+        found += [picture for of_suite in suites.values() for picture in _pictures(main_results(of_suite), keys, False)]
+    return found
 
 
 def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> list[Path]:
@@ -256,27 +169,204 @@ def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> l
     Args:
         results: As for `write_report`.
         folder: Made where it does not exist.
-        file_format: `png` or `svg`.
+        file_format: `png`, `svg` or `pdf`.
 
     Returns:
         The files.
     """
     paths = []
-    for track, of_track in by_track(results).items():
-        made = {f"{track}-budgets": _overview_figure(of_track)[0]}
-        for name in dict.fromkeys(result.suite.name for result in of_track):
-            of_suite = [result for result in of_track if result.suite.name == name]
-            made |= {f"{name}-{what}": figure for what, (figure, _, _) in _figures(of_suite, of_track).items()}
-        for name, figure in made.items():
-            path = folder / f"{name}.{file_format}"
-            figures.save(figure, path)
-            paths.append(path)
+    for picture in pictures(results):
+        paths.append(folder / f"{picture.name}.{file_format}")
+        figures.save(picture.draw(True), paths[-1])
     return paths
 
 
-def _commands(results: Sequence[Result]) -> list[str]:
-    """What gives the numbers of the strongest attack again, on the first suite."""
-    result = ranked(main_results(results))[0][0][0]
+def _keys(results: Sequence[Result]) -> dict[str, _Key]:
+    """Attack -> how it is drawn: those that are drawn from the start have the first styles, the same on all suites."""
+    labels = {result.attack: result.label for result in results}
+    strength = {name: max(result.tpr for result in results if result.attack == name) for name in labels}
+    drawn = set(labels)
+    if len(labels) > _ALL_DRAWN:
+        best: dict[str, str] = {}
+        for name in sorted(labels, key=strength.__getitem__):
+            best[KINDS.get(name, "own")] = name
+        drawn = {*best.values(), *BASELINES} & set(labels)
+    order = sorted(labels, key=lambda name: name not in drawn)
+    return {name: _Key(style, labels[name], name in drawn) for style, name in enumerate(order)}
+
+
+def _track(track: str, results: Sequence[Result], keys: dict[str, _Key]) -> _Section:
+    main = main_results(results)
+    headers, rows = scorecard.of_track(results)
+    note = f"TPR at 10% FPR on {main[0].split}, 95% intervals in brackets; the mean over the suites ranks."
+    return _Section(
+        f"{track}, all suites",
+        pictures=[_by_budget(track, results, keys)],
+        legend=[key for key in keys.values() if key.drawn],
+        bounded=any(result.ceiling is not None for result in main),
+        tables=[_Table(f"Attacks on {track}", headers, rows, notes=[note])],
+    )
+
+
+def _by_budget(track: str, results: Sequence[Result], keys: dict[str, _Key]) -> Picture:
+    """The score that ranks on each suite."""
+    main = main_results(results)
+    suites = by_suite(main)
+    columns = [
+        figures.Column(f"{budget(of[0].suite).removeprefix('epsilon ')}\n{name}", CHANCE, of[0].ceiling_at(CHANCE))
+        for name, of in suites.items()
+    ]
+    names = list(suites)
+    points = [_point(names.index(result.suite.name), result, RANKING, keys) for result in _drawn(main, keys)]
+
+    def draw(legend: bool) -> Figure:
+        what = "true positive rate at 10% false positives"
+        return figures.score_figure(columns, points, "claimed epsilon", what, legend=legend)
+
+    described = f"True positive rate at 10% FPR by claimed epsilon: {_numbers(main)}"
+    return Picture(f"{track}-budgets", f"{track}, {main[0].split}: members found, by claimed epsilon", described, draw)
+
+
+def _suite(name: str, results: Sequence[Result], keys: dict[str, _Key]) -> _Section:
+    main = main_results(results)
+    headers, rows = scorecard.table(results, leave_out=scorecard.OF_SUITE)
+    labels = {key.label: key for key in keys.values()}
+    split = headers.index("split")
+    if len({row[split] for row in rows}) == 1:
+        headers, rows = headers[:split] + headers[split + 1 :], [row[:split] + row[split + 1 :] for row in rows]
+    of_main = [row for row in rows if "split" not in headers or row[split] == main[0].split]
+    notes = [scorecard.NOTES[header] for header in headers if header in scorecard.NOTES]
+    return _Section(
+        name,
+        facts=_facts(main),
+        pictures=list(_pictures(main, keys, every=True)),
+        legend=[keys[attack] for attack in dict.fromkeys(result.attack for result in main)],
+        bounded=main[0].ceiling is not None,
+        tables=[
+            _Table(
+                f"Attacks on {name}",
+                headers,
+                rows,
+                [labels[row[headers.index("attack")]] if row in of_main else None for row in rows],
+                notes,
+            )
+        ],
+        commands=_commands(main),
+    )
+
+
+def _facts(main: Sequence[Result]) -> list[tuple[str, str]]:
+    """What is the same for all attacks on a split: term and value."""
+    first, best = main[0], max(main, key=lambda result: result.tpr)
+    models, points = len(first.membership), int(first.full["points"])
+    facts = [
+        (
+            "claimed epsilon",
+            f"{first.suite.epsilon:g}" + (f", delta {first.suite.delta:g}" if first.suite.delta else ""),
+        ),
+        ("models", f"{models:,} of {first.split}, {counted(points, 'challenge point')}, half of them members"),
+    ]
+    if first.accuracy is not None:
+        facts.append(("model accuracy", f"{percent(first.accuracy)} of the records that are in no set of a model"))
+    if best.ceiling is not None:
+        bounds = [(f"{rate:.3g}", best.ceiling_at(rate) or 0.0) for rate in _FPRS]
+        facts.append((figures.BOUND_LABEL, _and_at([percent(bound) for _, bound in bounds])))
+        highest = [max({**result.full, **result.scores}[key] for result in main) for key in _FPRS.values()]
+        room = [f"{100 * (bound - found):.1f}" for (_, bound), found in zip(bounds, highest, strict=True)]
+        facts.append(("headroom over the best", f"{_and_at(room)}, in points"))
+    return facts
+
+
+def _and_at(values: Sequence[str]) -> str:
+    return ", ".join(f"{value} at {100 * rate:g}% FPR" for value, rate in zip(values, _FPRS, strict=True))
+
+
+def _pictures(main: Sequence[Result], keys: dict[str, _Key], every: bool) -> Sequence[Picture]:
+    """A suite's pictures; of the curves all attacks' for the page, which hides some, or those of the drawn ones."""
+    name, split = main[0].suite.name, main[0].split
+    drawn = _drawn(main, keys)
+    curved = sorted(main, key=lambda result: keys[result.attack].style) if every else drawn
+    curves = [
+        figures.curve(
+            result.label,
+            keys[result.attack].style,
+            result.membership,
+            result.predictions,
+            banded=result in drawn,
+            rng=np.random.default_rng(0),
+        )
+        for result in curved
+    ]
+    bound = _bound(main, curves)
+    numbers = _numbers(main)
+
+    def roc(scale: figures.Scale) -> Picture:
+        what = f"Receiver operating characteristic of {name}, {split}, on {_SCALES[scale]} axes: {numbers}"
+        return Picture(
+            f"{name}-{scale}", f"{name}, {split}: curves, {_SCALES[scale]} axes", what,
+            lambda legend: figures.roc_figure(curves, scale, bound, legend=legend),
+        )  # fmt: skip
+
+    best = max(main, key=lambda result: result.tpr)
+    threshold, line = best.full["threshold_1000"], "threshold at 10% FPR"
+    predictions = Picture(
+        f"{name}-predictions",
+        f"{name}, {split}: predictions of {best.label}",
+        f"Distribution of the predictions of {best.label} for members and for non-members of {name}; "
+        f"{line}: {threshold:.4g}",
+        lambda _: figures.distribution_figure(best.membership, best.predictions, threshold, line),
+    )
+    return [_at_low_rates(main, keys), roc("log"), roc("linear"), predictions]
+
+
+def _at_low_rates(main: Sequence[Result], keys: dict[str, _Key]) -> Picture:
+    """What is found at the false positive rates of the tables, with intervals and the ceiling."""
+    name, split = main[0].suite.name, main[0].split
+    columns = [figures.Column(f"{100 * rate:g}%", rate, main[0].ceiling_at(rate)) for rate in _FPRS]
+    drawn = _drawn(main, keys)
+    points = [
+        _point(column, result, score, keys) for result in drawn for column, score in enumerate(_FPRS.values())
+    ]  # fmt: skip
+
+    def draw(legend: bool) -> Figure:
+        return figures.score_figure(
+            columns, points, "false positive rate", "true positive rate", legend=legend
+        )  # fmt: skip
+
+    at = ", ".join(f"{100 * rate:g}%" for rate in _FPRS)
+    words = "; ".join(
+        f"{result.label}: {', '.join(scorecard.rate(result, score) for score in _FPRS.values())}" for result in drawn
+    )
+    described = f"True positive rate at false positive rates of {at} on {name}, {split}: {words}"
+    return Picture(f"{name}-low_fpr", f"{name}, {split}: members found at low false positive rates", described, draw)
+
+
+def _drawn(results: Sequence[Result], keys: dict[str, _Key]) -> list[Result]:
+    """Those whose attacks are drawn from the start, by style."""
+    return sorted(
+        (result for result in results if keys[result.attack].drawn), key=lambda result: keys[result.attack].style
+    )
+
+
+def _point(column: int, result: Result, score: str, keys: dict[str, _Key]) -> figures.Point:
+    value = {**result.full, **result.scores}[score]
+    return figures.Point(column, keys[result.attack].style, result.label, value, result.intervals.get(score))
+
+
+def _numbers(results: Sequence[Result]) -> str:
+    return "; ".join(f"{result.label} on {result.suite.name}: {scorecard.rate(result)}" for result in results)
+
+
+def _bound(main: Sequence[Result], curves: Sequence[figures.Curve]) -> figures.Bound | None:
+    if main[0].ceiling is None:
+        return None
+    grid = np.union1d(np.linspace(0, 1, 101), np.geomspace(1 / max(curve.negatives for curve in curves), 1, 61))
+    return figures.Bound(grid, main[0].ceiling.tpr(grid))
+
+
+def _commands(main: Sequence[Result]) -> list[str]:
+    """What gives the numbers of the strongest attack again."""
+    result = ranked(main)[0].results[0]
     if result.commands:
         return list(result.commands)
     suite, split = result.suite.name, result.split
@@ -285,3 +375,31 @@ def _commands(results: Sequence[Result]) -> list[str]:
         f"mico-hub attack {suite} --split {split} --attack {result.attack} --out predictions",
         f"mico-hub score predictions --suite {suite} --split {split}{truth}",
     ]
+
+
+def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
+    suite = manifest.suite
+    headers, rows = audits.table(found, manifest)
+    ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
+    made = [
+        figures.Span("claimed, add or remove", suite.epsilon),
+        *([] if ceiling is None else [figures.Span("substitution", high=ceiling.epsilon(found.delta))]),
+        figures.Span("substitution", low=found.certified),
+        figures.Span("estimate", found.pooled[0], *(found.pooled[1] or ())),
+        figures.Span("Bayesian estimate", found.bayesian[0], *(found.bayesian[1] or ())),
+    ]
+    spans = [
+        each for each in made if np.isfinite([e for e in (each.value, each.low, each.high) if e is not None]).all()
+    ]
+    picture = Picture(
+        f"{suite.name}-{split}-audit",
+        f"{suite.name}, {split}: epsilon claimed, bounded and estimated",
+        f"Epsilon of {suite.name}, {split}: {'; '.join(f'{each.label} {each.described}' for each in spans)}",
+        lambda _: figures.span_figure(spans, f"epsilon at delta {found.delta:g}"),
+    )
+    return _Section(
+        audits.heading(found, manifest, split),
+        pictures=[picture],
+        tables=[_Table(f"Epsilon of {suite.name}", headers, rows)],
+        words=audits.notes(found),
+    )

@@ -186,9 +186,15 @@ class Result:
     @property
     def ceiling(self) -> "Ceiling | None":
         """What bounds this score: the ceiling for substitution, the game that is played; None without DP."""
+        if self.noise_multiplier is None:
+            return None
         from mico_hub.auditing.ceiling import suite_ceiling  # dp_accounting takes a second to import
 
         return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
+
+    def ceiling_at(self, fpr: float) -> float | None:
+        """The most that any attack can find at a false positive rate; None where no ceiling is known."""
+        return None if (ceiling := self.ceiling) is None else float(ceiling.tpr(fpr))
 
 
 def _estimates(membership: Sequence[ArrayLike], predictions: Sequence[ArrayLike]) -> dict[str, Estimate]:

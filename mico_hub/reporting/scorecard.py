@@ -1,6 +1,8 @@
-"""All scores of an attack on a split, as tables for a terminal and as JSON."""
+"""Scores as tables: of an attack alone, of attacks beside each other, of a track; in a terminal, as LaTeX and JSON."""
 
+import re
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -9,6 +11,7 @@ from mico_hub import tables
 from mico_hub.handle import Handle
 from mico_hub.messages import counted, is_are
 from mico_hub.release.disclosure import REVEALED_SPLIT
+from mico_hub.reporting.ranking import AVERAGE, by_suite, by_track, main_results, ranked
 from mico_hub.reporting.results import Result
 from mico_hub.scoring import (
     DRAWS,
@@ -18,6 +21,7 @@ from mico_hub.scoring import (
     RANKING,
     SCORES,
     TITLES,
+    Comparison,
     Interval,
     compare_estimates,
     needed_non_members,
@@ -37,6 +41,7 @@ def card(result: Result) -> str:
     models = counted(len(result.membership), "model")
     heading = f"{result.suite.name} {result.split}: {models}, {counted(points, 'point')}, {tied}"
     without = result.without_twins
+    more = (WITHOUT, "95% interval  ") if without else ()
     competition = [
         (
             TITLES[name],
@@ -66,7 +71,7 @@ def card(result: Result) -> str:
         [
             heading,
             tables.text(
-                ("score", "pooled", "95% interval", "mean of models", "95% interval ", *_more_columns([result])),
+                ("score", "pooled", "95% interval", "mean of models", "95% interval ", *more),
                 competition,
             ),
             tables.text(
@@ -80,7 +85,9 @@ def card(result: Result) -> str:
 def _note(result: Result) -> str:
     lines = ["coin: between two thresholds at random, the convex hull of the curve."]
     if result.twins:
-        lines.append(_on_twins(result))
+        lines.append(
+            f"{WITHOUT}: less the {counted(result.twins, 'point')} whose record has an exact twin in the base dataset."
+        )
     if not result.intervals:
         return "\n".join([*lines, "A single model: nothing to resample, no intervals."])
     lines.append(f"Intervals by resampling models, {DRAWS:,} draws, conditional on the shadow models.")
@@ -121,87 +128,206 @@ def on_few(results: Sequence[Result], max_fprs: Sequence[float] = MAX_FPRS) -> l
     return said
 
 
-def _interval(interval: Interval | None, sign: str = "") -> str:
-    return "-" if interval is None else f"{interval.low:{sign}.4f} to {interval.high:{sign}.4f}"
+def _interval(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{interval.low:.4f} to {interval.high:.4f}"
 
 
 WITHOUT = "without twins"
 
 
-def _more_columns(results: Sequence[Result]) -> tuple[str, ...]:
-    return (WITHOUT, "95% interval  ") if any(result.twins for result in results) else ()
+LOW_FPRS = {"1%": "TPR_FPR_le_100", "0.1%": "TPR_FPR_le_10"}
+"""Of the scores that papers print beside the one that ranks: false positive rate -> key."""
+_HEADLINES = {"TPR at 10% FPR": RANKING, **{f"at {fpr}": key for fpr, key in LOW_FPRS.items()}}
+_DECIMALS = {LOW_FPRS["0.1%"]: 2}  # of a percentage; else 1
+OF_SUITE = ("suite", "model accuracy", "claimed epsilon")
+"""Columns of `table` that are the same for all attacks on a split."""
 
 
-def _on_twins(result: Result) -> str:
-    points = counted(result.twins or 0, "point")
-    return f"{WITHOUT}: pooled, less the {points} whose record has an exact twin in the base dataset."
+def percent(share: float, decimals: int = 1) -> str:
+    """`26.1%`."""
+    return f"{100 * share:.{decimals}f}%"
 
 
-COMPARISON = ("rank", "attack", "TPR at 10% FPR", "95% interval", "to the first", "95% interval ", "P(above)")
+def percent_range(interval: Interval, decimals: int = 1) -> str:
+    """`24.8 to 27.4%`."""
+    return f"{100 * interval.low:.{decimals}f} to {percent(interval.high, decimals)}"
+
+
+def rate(result: Result, score: str = RANKING, *, without: bool = False) -> str:
+    """`26.1% (24.8 to 27.4%)`, or without an interval where there is none.
+
+    Args:
+        result: Whose score it is.
+        score: A key of `Result.scores` or `Result.full`.
+        without: Whether points with an exact twin are left out.
+    """
+    scores, intervals = (result.without_twins or {}, result.intervals_without_twins) if without else (
+        {**result.full, **result.scores}, result.intervals
+    )  # fmt: skip
+    return "-" if score not in scores else _with_interval(scores[score], intervals.get(score), _DECIMALS.get(score, 1))
+
+
+def _with_interval(share: float, interval: Interval | None, decimals: int = 1) -> str:
+    return percent(share, decimals) + ("" if interval is None else f" ({percent_range(interval, decimals)})")
 
 
 def comparison(results: Sequence[Result]) -> str:
-    """`compared` as text, with what a rank means."""
+    """Attacks on a split of a suite beside each other, and what the columns mean."""
     first = results[0]
+    headers, rows = table(results, leave_out=(*OF_SUITE, "split"))
+    notes = [NOTES[header] for header in headers if header in NOTES]
     return "\n\n".join(
         [
-            f"{first.suite.name} {first.split}: {counted(len(results), 'attack')}",
-            tables.text(columns(results), compared(results)),
-            "\n".join([RANKS, *([_on_twins(first)] if first.twins else []), *on_few(results, RANKED_AT)]),
+            f"{first.suite.name} {first.split}: {counted(len(results), 'attack')}, 95% intervals in brackets",
+            tables.text(headers, rows),
+            "\n".join([*notes, *on_few(results, COMPARED_AT)]),
         ]
     )
 
 
-RANKS = "Ranks such as 1-2 overlap where the paired difference is inside the noise: its interval has 0 in it."
-RANKED_AT = tuple(score.max_fpr for score in SCORES if score.key == RANKING and score.max_fpr)
-"""The false positive rate of the score that ranks."""
+NOTES = {
+    "rank": "Ranks such as 1-2 overlap where the paired difference is inside the noise: its interval has 0 in it.",
+    "at 1%": "At 10%: below 10% of the non-members, as the competition counted. At 1% and 0.1%: at most.",
+    "to the first": "To the first: difference in points, paired by model. P(above): share of resamples where it leads.",
+    WITHOUT: f"{WITHOUT.capitalize()}: less the points whose record has an exact twin in the base dataset.",
+}
+"""What a column means, by its header."""
+COMPARED_AT = tuple(sorted({score.max_fpr for score in SCORES if score.key in _HEADLINES.values() and score.max_fpr}))
+"""The false positive rates in `table`."""
 
 
-def columns(results: Sequence[Result]) -> tuple[str, ...]:
-    """The headers of `compared`."""
-    return COMPARISON + _more_columns(results)
+def table(results: Sequence[Result], *, leave_out: Sequence[str] = ()) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Results beside each other: headers and rows of strings, for `mico_hub.tables`.
 
-
-def compared(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """Attacks on the same models, ranked by the score that ranks, with each one's paired difference to the first.
+    Suites are ordered by track and falling epsilon, their splits final, dev, train, and attacks by rank. A column in
+    which no cell has anything is left out.
 
     Args:
-        results: Of one suite and split, of at least two models.
-
-    Returns:
-        Rows under `columns`.
+        results: Of any suites and splits.
+        leave_out: Headers of further columns to leave out.
 
     Raises:
-        ValueError: They are not of the same models.
+        ValueError: An attack was run twice on a split of a suite, or attacks on a split were run on other models.
     """
-    first = max(results, key=lambda result: result.tpr)
-    estimates = {result.attack: result.estimates[RANKING] for result in results}
-    by_name = {result.attack: result for result in results}
+    rows = [
+        (result, place)
+        for of_track in by_track(results).values()
+        for of_suite in by_suite(of_track).values()
+        for split in dict.fromkeys(result.split for result in of_suite)
+        for result, place in _compared([result for result in of_suite if result.split == split])
+    ]
+    columns: dict[str, list[str]] = {
+        "suite": [result.suite.name for result, _ in rows],
+        "split": [result.split for result, _ in rows],
+        "rank": [place[0] for _, place in rows],
+        "attack": [result.label for result, _ in rows],
+        **{header: [rate(result, score) for result, _ in rows] for header, score in _HEADLINES.items()},
+        "to the first": [place[1] for _, place in rows],
+        "P(above)": [place[2] for _, place in rows],
+        WITHOUT: [rate(result, without=True) for result, _ in rows],
+        "AUC": [f"{result.scores['AUC']:.3f}" for result, _ in rows],
+        "model accuracy": ["-" if result.accuracy is None else percent(result.accuracy) for result, _ in rows],
+        "claimed epsilon": [f"{result.suite.epsilon:g}" for result, _ in rows],
+        "seconds": ["-" if result.seconds is None else f"{result.seconds:.1f}" for result, _ in rows],
+    }
+    kept = {
+        header: cells
+        for header, cells in columns.items()
+        if header not in leave_out and any(cell != "-" for cell in cells)
+    }
+    return tuple(kept), list(zip(*kept.values(), strict=True))
+
+
+def _compared(results: Sequence[Result]) -> list[tuple[Result, tuple[str, str, str]]]:
+    """Attacks on one split, best first, each with its rank, its paired difference to the first and P(above)."""
     if len({tuple(np.concatenate([*map(np.asarray, result.membership)]).tolist()) for result in results}) > 1:
         raise ValueError("expected attacks on the same models to compare them")
-    rows: list[tuple[str, ...]] = []
+    by_name = {result.attack: result for result in sorted(results, key=lambda result: -result.tpr)}
+    if len(results) == 1 or not all(result.estimates for result in results):
+        return [(result, ("-", "-", "-")) for result in by_name.values()]
+    estimates = {name: result.estimates[RANKING] for name, result in by_name.items()}
+    first = next(iter(estimates))
+    found = []
     for place in rank(estimates):
-        result = by_name[place.name]
-        against = compare_estimates(estimates[place.name], estimates[first.attack])
-        behind = ("-", "-", "-") if result is first else (
-            f"{against.difference:+.4f}",
-            _interval(against.interval, "+"),
-            f"{against.probability:.3f}",
-        )  # fmt: skip
-        rows.append((f"{place}", result.label, f"{place.value:.4f}", _interval(place.interval), *behind))
-        if _more_columns(results):
-            without, interval = result.without_twins, result.intervals_without_twins.get(RANKING)
-            rows[-1] += (f"{without[RANKING]:.4f}" if without else "-", _interval(interval))
-    return rows
+        to_first = compare_estimates(estimates[place.name], estimates[first])
+        behind = ("-", "-") if place.name == first else (_points(to_first), f"{to_first.probability:.3f}")
+        found.append((by_name[place.name], (f"{place}", *behind)))
+    return found
+
+
+def _points(found: Comparison) -> str:
+    interval = found.interval
+    return f"{100 * found.difference:+.1f}" + (
+        "" if interval is None else f" ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    )
+
+
+def of_track(results: Sequence[Result]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """The attacks of a track on its main split, ranked by the mean over its suites: headers and rows, as `table`."""
+    main = main_results(results)
+    suites = list(by_suite(main))
+    rows = [
+        (
+            each.results[0].label,
+            _with_interval(each.value, each.interval) if len(each.results) == len(suites) else "-",
+            *(rate(each.of[name]) if name in each.of else "-" for name in suites),
+        )
+        for each in ranked(main)
+    ]
+    return ("attack", f"mean of {counted(len(suites), 'suite')}", *suites), rows
+
+
+def latex(results: Sequence[Result]) -> str:
+    """`table`, for a paper: a `tabular` with the rules of booktabs, a block for each suite and split."""
+    headers, rows = table(results, leave_out=("seconds", "P(above)", "model accuracy", "claimed epsilon"))
+    blocks = groupby(rows, key=lambda row: row[:2])
+    numbers = len(headers) - headers.index("attack") - 1
+    lines = [
+        "% \\usepackage{booktabs}; 95% intervals in brackets",
+        rf"\begin{{tabular}}{{{'l' * (len(headers) - numbers)}{'r' * numbers}}}",
+        r"\toprule",
+        _latex_row(headers),
+    ]
+    for _, of_split in blocks:
+        lines += [r"\midrule", *map(_latex_row, of_split)]
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    escaped = [re.sub(r"\\|[&%$#_{}~^]", _latex_escaped, cell) for cell in cells]
+    ranges = [re.sub(r"(?<=\d)-(?=\d)", "--", cell) for cell in escaped]
+    return " & ".join(re.sub(r"(?<![\w-])-(?=\d)", "$-$", cell) for cell in ranges) + r" \\"
+
+
+def _latex_escaped(found: re.Match[str]) -> str:
+    words = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    return words.get(found[0], f"\\{found[0]}")
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    """Everything in `card` and `comparison`, for a machine."""
+    """Everything in `card`, `comparison` and `of_track`, for a machine."""
     return {
         "interval_level": 0.95,
         "draws": DRAWS,
         "results": [_result_as_json(result) for result in results],
+        "tracks": {track: _track_as_json(of_track) for track, of_track in by_track(results).items()},
     }
+
+
+def _track_as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """The attacks on all suites that there are results of."""
+    main = main_results(results)
+    suites = list(by_suite(main))
+    return {
+        "suites": suites,
+        "split": main[0].split,
+        "attacks": {
+            each.results[0].attack: {
+                AVERAGE: each.value, "interval": None if each.interval is None else list(each.interval)
+            }
+            for each in ranked(main) if len(each.results) == len(suites)
+        },
+    }  # fmt: skip
 
 
 def _result_as_json(result: Result) -> dict[str, Any]:
