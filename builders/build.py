@@ -9,6 +9,7 @@ from cards.render import dataset_card
 from mico_hub.cache import atomic_write
 from mico_hub.release import repository
 from mico_hub.release.folder import SuiteFolder
+from mico_hub.release.parquet import FolderError
 from mico_hub.release.rows import Row, as_rows
 from publishing.croissant import croissant
 
@@ -36,6 +37,8 @@ def build(suites: Iterable[Path], out: Path) -> None:
     folders = [SuiteFolder(root) for root in suites]
     for folder in folders:
         folder.verify()
+        if out.resolve().is_relative_to(folder.root.resolve()):
+            raise FolderError(f"{out} is inside the suite folder {folder.root}: name a folder elsewhere with --out")
     for folder in folders:
         repository.write_suite(out, folder, builder_rows(folder))
     for name, content in derived(out, repository.add_version(out)).items():

@@ -16,7 +16,7 @@ from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import each_row
 from mico_hub.release.rows import Row
 from mico_hub.sources.original import recomputed_epsilon
-from mico_hub.suites import SPLITS, Suite, tracks
+from mico_hub.suites import SPLITS, Suite, differences, tracks
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -108,7 +108,8 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
     """As in the table of suites, with the models that are there."""
     missing = set(manifest.missing)
     there = "/".join(f"{len(set(ids) - missing)}" for ids in manifest.suite.model_ids.values())
-    return *tables.suite_row(manifest.suite)[:-1], there
+    name, *others, _ = tables.suite_row(manifest.suite)
+    return name + (" (trial)" if differences(manifest.suite) else ""), *others, there
 
 
 def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
@@ -119,6 +120,7 @@ def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
         "digest": manifest.data_digest,
         "data_note": manifest.data_note,
         "origin": origin(manifest),
+        "trial": "; ".join(differences(suite)),
         "recipe": recipe(suite),
         "privacy": privacy(manifest),
         "revealed": {

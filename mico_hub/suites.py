@@ -7,7 +7,7 @@ different random splits of one base dataset. The recipes of the twelve suites ar
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
 from typing import Literal
 
@@ -236,6 +236,22 @@ def get_suite(name: str) -> Suite:
     if name in SUITES:
         return SUITES[name]
     raise UnknownSuiteError(name)
+
+
+def differences(suite: Suite) -> list[str]:
+    """How a recipe differs from the one that the table has under its name: `epochs 5 (40 in the table)`."""
+    if suite.name not in SUITES:
+        return ["the table has no suite of that name"]
+    known = SUITES[suite.name]
+    return [
+        f"{field.name} {_said(getattr(suite, field.name))} ({_said(getattr(known, field.name))} in the table)"
+        for field in fields(Suite)
+        if getattr(suite, field.name) != getattr(known, field.name)
+    ]
+
+
+def _said(value: object) -> str:
+    return "/".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
 
 
 class UnknownSuiteError(InputError, KeyError):

@@ -29,15 +29,17 @@ from mico_hub.release.parquet import FolderError, unexpected_columns
 from mico_hub.release.tensors import CheckpointError, header_of, metadata_of, sha256_of
 from mico_hub.signals import Frame, SignalError, signals_of
 from mico_hub.training import engine
+from publishing import claims
 from publishing.fresh import frame_of, write_fresh
 
 
-def check(root: Path, fresh: Path) -> dict[str, str]:
+def check(root: Path, fresh: Path, *, trial: bool = False) -> dict[str, str]:
     """The files that go online, by their paths, each with the SHA-256 of what was looked at.
 
     Args:
         root: The published folder; its checkpoints go online as they are.
         fresh: An empty folder; all other files are written into it from the checked values (`fresh.write_fresh`).
+        trial: Whether a suite may differ from the table's, as its card then says.
 
     Raises:
         FolderError: Something is missing, is not what it should be, or has no place there; the message lists all.
@@ -61,8 +63,11 @@ def check(root: Path, fresh: Path) -> dict[str, str]:
     for manifest in manifests:
         name = manifest.suite.name
         problems += [f"{name}: {problem}" for problem in _wrong_suite(root, manifest, list(checkpoints[name]))]
+        problems += [] if trial else [f"{name}: {problem}" for problem in claims.wrong_recipe(manifest)]
     if not problems:
-        problems += [f"{each.suite.name}: {problem}" for each in manifests for problem in _wrong_signals(root, each)]
+        for each in manifests:
+            wrong = claims.wrong_epsilon(each, repository.each_row_of(root, each.suite.name))
+            problems += [f"{each.suite.name}: {problem}" for problem in (*wrong, *_wrong_signals(root, each))]
         problems += _wrong_derived(root)
     if problems:
         raise FolderError(listed(f"{root} cannot be published, {counted(len(problems), 'problem')}:", problems))

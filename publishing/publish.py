@@ -5,7 +5,7 @@ says that the repository is private and one for truth; so truth and public files
 arguments are. Then come the public files, a look at what is online, and a tag for the version.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +36,23 @@ Keep this repository private. For each suite: `rows.parquet`, the records of eve
 
 
 @dataclass(frozen=True, slots=True)
+class Outline:
+    """What is asked about repositories."""
+
+    paths: frozenset[str]  # that go to the public one
+    versions: bytes  # `versions.json`
+    manifests: Sequence[Manifest]  # of suites with hidden truth of ours
+
+    @classmethod
+    def of(cls, root: Path) -> "Outline":
+        """Of a published folder as it is, before anything is checked."""
+        hidden = [each for each in repository.suites_in(root) if not each.origin and hidden_splits(each.suite)]
+        paths = frozenset(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+        versions = root / VERSIONS
+        return cls(paths, versions.read_bytes() if versions.is_file() else repository.versions_json([]), hidden)
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """What goes where."""
 
@@ -43,6 +60,11 @@ class Plan:
     truth: Mapping[str, Content]  # empty where nothing is hidden, or where nobody knows it
     folders: Mapping[SuiteFolder, Manifest]  # with that truth
     tag: str
+
+    @property
+    def outline(self) -> Outline:
+        """What is asked about repositories."""
+        return Outline(frozenset(self.public), self.public[VERSIONS].data(), [*self.folders.values()])
 
 
 @dataclass(slots=True)
@@ -116,7 +138,7 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
         PublishError: Something stands against it, or could not be done; the message says what and what to do.
     """
     known_to(api)
-    refuse(made, api, public_id, truth_id)
+    refuse(made.outline, api, public_id, truth_id)
     outcome = Outcome()
     if made.truth:
         truth = opened(api, truth_id, "dataset", private=True)
@@ -137,8 +159,8 @@ def publish(made: Plan, api: HfApi, public_id: str, truth_id: str) -> Outcome:
     return outcome
 
 
-def refuse(made: Plan, api: HfApi, public_id: str, truth_id: str) -> None:
-    """Everything that stands against a plan on the Hub's side; nothing is changed there.
+def refuse(made: Outline, api: HfApi, public_id: str, truth_id: str) -> None:
+    """Everything that stands against publishing on the Hub's side; nothing is changed there.
 
     Raises:
         PublishError: Truth and public files could meet, a repository holds something else, or a version is unknown.
@@ -147,11 +169,11 @@ def refuse(made: Plan, api: HfApi, public_id: str, truth_id: str) -> None:
     public, truth = (existing(api, repo_id) for repo_id in (public_id, truth_id))
     if public is not None:
         _refuse_for_public(public, made)
-    if truth is not None and made.truth:
+    if truth is not None and made.manifests:
         if public is not None:
             refuse_names(public.id, truth.id)  # by their present names: an old one may lead to the other
         _refuse_for_truth(truth)
-    if truth is None and made.truth and not truth_id.endswith(TRUTH_SUFFIX):
+    if truth is None and made.manifests and not truth_id.endswith(TRUTH_SUFFIX):
         raise PublishError(f"{truth_id}: expected the name of a new repository for truth to end in {TRUTH_SUFFIX}")
 
 
@@ -173,17 +195,28 @@ def refuse_names(public_id: str, truth_id: str) -> None:
         raise PublishError(f"{public_id} is the name of a repository for truth: nothing public goes there")
 
 
-def known_to(api: HfApi) -> str:
+def known_to(api: HfApi, *repo_ids: str) -> str:
     """The name that the token belongs to.
 
+    Args:
+        api: With the token.
+        repo_ids: That it is to write to.
+
     Raises:
-        PublishError: There is no token.
+        PublishError: There is no token, or a repository is neither its owner's nor that of one of their organisations.
         RequestError: It is not accepted.
     """
     try:
-        name: str = retry(api.whoami, "asking who the token belongs to")["name"]
+        known = retry(api.whoami, "asking who the token belongs to")
     except LocalTokenNotFoundError as error:
         raise PublishError("no token found: put one that may write into HF_TOKEN, or use `hf auth login`") from error
+    name: str = known["name"]
+    owners = [name, *(each["name"] for each in known.get("orgs", []))]
+    if foreign := [repo_id for repo_id in repo_ids if repo_id.partition("/")[0] not in owners]:
+        raise PublishError(
+            f"the token is of {name}, who may write to {', '.join(f'{owner}/...' for owner in owners)}, and not to "
+            f"{' and '.join(foreign)}"
+        )
     return name
 
 
@@ -203,7 +236,7 @@ def opened(api: HfApi, repo_id: str, kind: str, *, private: bool, **options: str
     return Repository(api, repository.info().id, kind)
 
 
-def _refuse_for_public(public: Repository, made: Plan) -> None:
+def _refuse_for_public(public: Repository, made: Outline) -> None:
     """What is online must be ours, without truth now or before, and what this folder was built on."""
     online = public.files()
     log = retry(lambda: public.api.list_repo_commits(public.id, repo_type=public.kind), f"asking for {public.id}")
@@ -214,13 +247,13 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
         raise PublishError(
             f"{public.id} holds the truth of suites, or has held it: nothing public goes there; are the names swapped?"
         )
-    foreign = sorted(online.keys() - made.public.keys() - {CARD})
+    foreign = sorted(online.keys() - made.paths - {CARD})
     if VERSIONS not in online and foreign:
         raise PublishError(listed(f"{public.id} holds something else, which would be deleted:", foreign))
     _refuse_grown(public, made, online)
     text = _text(public, VERSIONS, online).encode()
     before = repository.versions_from(text, f"{public.id}/{VERSIONS}") if text else []
-    ours = repository.versions_from(made.public[VERSIONS].data(), VERSIONS)
+    ours = repository.versions_from(made.versions, VERSIONS)
     if before != ours[: len(before)]:
         raise PublishError(
             f"{public.id} has versions up to {before[-1].tag} that this folder does not know: put its {VERSIONS} into "
@@ -228,9 +261,9 @@ def _refuse_for_public(public: Repository, made: Plan) -> None:
         )
 
 
-def _refuse_grown(public: Repository, made: Plan, online: Mapping[str, object]) -> None:
+def _refuse_grown(public: Repository, made: Outline, online: Mapping[str, object]) -> None:
     """A suite that is online may be replaced by another training, but not get more models: its truth is fixed."""
-    for manifest in made.folders.values():
+    for manifest in made.manifests:
         path = f"{manifest.suite.name}/{MANIFEST}"
         if path not in online:
             continue

@@ -10,6 +10,8 @@
         run_client(code, hub.environment(tmp) | {"HF_TOKEN": hub.token}, tmp)
         assert "x.parquet" in hub.files("dataset", "org/set")
 
+By hand, for a rehearsal: `python tests/loopback_hub.py` prints what to set, and serves until it is interrupted.
+
 Clients read HF_ENDPOINT and the cache folders when they are imported, so they run in a subprocess. They upload by
 git LFS, not by Xet. An endpoint is one function under `@route`, from a Request to a Response.
 """
@@ -892,3 +894,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
         """Keep the tests' output for the tests."""
+
+
+def main() -> None:
+    """Serves, and says how to reach it."""
+    with LoopbackHub() as hub:
+        sys.stdout.write(f"export HF_ENDPOINT={hub.url} HF_TOKEN={hub.token} HF_HUB_DISABLE_XET=1\n")
+        sys.stdout.write(
+            f"# a Hub with the organisation {', '.join(hub.organizations)}, gone once this is interrupted\n"
+        )
+        sys.stdout.flush()
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

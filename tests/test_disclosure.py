@@ -231,7 +231,7 @@ def test_a_suite_that_is_said_to_be_the_competitions_and_has_a_truth_is_found(
     folder = SuiteFolder(tmp_path / "suites" / "digits_inf")
     folder.manifest_path.write_bytes(replace(folder.manifest(), origin="szanella/MICO").to_json())
     build(sorted((tmp_path / "suites").iterdir()), tmp_path / "mico")
-    problems = inspect(tmp_path / "mico", tmp_path / "suites", digits).problems
+    problems = inspect(tmp_path / "mico", tmp_path / "suites", digits, trial=True).problems
     assert any("digits_inf: suite.json names the origin szanella/MICO, but" in problem for problem in problems)
 
 
@@ -271,7 +271,7 @@ def digits(name: str) -> BaseDataset:
 
 
 def test_the_leak_check_finds_nothing(trained: Path, published: Path) -> None:
-    findings = inspect(published, trained, digits)
+    findings = inspect(published, trained, digits, trial=True)
     assert findings.problems == []
     assert sorted(findings.tried) == sorted(NAMES)
     assert all(len(tried) > 12 for tried in findings.tried.values())
@@ -286,7 +286,7 @@ def test_what_depends_on_hidden_membership_is_found(
         return disclose(suite, model_id, split, replace(measured, accuracy=float(split.member.mean() / N)))
 
     monkeypatch.setattr(secrecy, "disclose", leaky)
-    problems = inspect(published, trained, digits).problems
+    problems = inspect(published, trained, digits, trial=True).problems
     assert any("differs when made again with hidden membership swapped" in problem for problem in problems)
 
 
@@ -305,7 +305,7 @@ def test_what_reads_the_private_part_is_found(
     monkeypatch.setattr("builders.build.builder_rows", leaky)
     monkeypatch.setattr(secrecy, "builder_rows", leaky)
     build(sorted((tmp_path / "suites").iterdir()), tmp_path / "mico")
-    problems = inspect(tmp_path / "mico", tmp_path / "suites", digits).problems
+    problems = inspect(tmp_path / "mico", tmp_path / "suites", digits, trial=True).problems
     assert "digits_hi/dev-00000-of-00001.parquet: differs when rebuilt without private/" in problems
     assert "README.md: differs when rebuilt without private/" in problems
 
@@ -316,7 +316,7 @@ def test_a_truth_that_was_changed_later_is_found(trained: Path, published: Path,
     folder = SuiteFolder(tmp_path / "suites" / "digits_hi")
     rows = swapped(read_truth(folder.rows_path("private")), ["dev"])
     write_truth(rows, folder.rows_path("private"))
-    problems = inspect(published, tmp_path / "suites", digits).problems
+    problems = inspect(published, tmp_path / "suites", digits, trial=True).problems
     assert any("opening-dev.json: it is not the suite's truth: model_4" in problem for problem in problems)
 
 

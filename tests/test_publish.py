@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import shutil
 import signal
@@ -17,6 +18,7 @@ import pytest
 from loopback_hub import LoopbackHub, run_client
 from parquet_surgery import LAYOUTS, PLACES, SECRET, planted
 
+import publishing.publish
 import upload_scripts.publish
 from builders.build import build, derived
 from mico_hub.release.folder import SuiteFolder
@@ -38,7 +40,7 @@ import upload_scripts.check_leaks, upload_scripts.publish
 
 def check_leaks(options):
     argv = sys.argv
-    sys.argv = ["check_leaks.py", str(options.folder), "--suites", str(options.suites)]
+    sys.argv = ["check_leaks.py", str(options.folder), "--suites", str(options.suites), "--trial"]
     try:
         return upload_scripts.check_leaks.main()
     finally:
@@ -88,6 +90,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             shell.stdin.close()
 
 
+def of_a_trial(script: str, *arguments: str) -> tuple[str, ...]:
+    """The suites that tests train have few models."""
+    return (script, *arguments, *(["--trial"] if script in ("publish.py", "check_leaks.py") else []))
+
+
 @dataclass
 class Workplace:
     """A maintainer's folder with `mico` and `suites`, and the Hub, empty."""
@@ -107,17 +114,24 @@ class Workplace:
 
     def command(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         """A command as it is documented."""
-        script, *others = arguments
+        script, *others = of_a_trial(*arguments)
         return fresh.run(ROOT / "upload_scripts" / script, *others, cwd=self.folder, env=self.environment)
 
     def run(
         self, script: str, *arguments: str, batch: int = 200, token: str = "", xet: bool = False
     ) -> "subprocess.CompletedProcess[str]":
         """The same in the interpreter that is there already."""
-        asked = {"folder": str(self.folder), "token": token or self.hub.token, "batch": batch, "xet": xet}
+        asked = {
+            "folder": str(self.folder),
+            "token": token or self.hub.token,
+            "batch": batch,
+            "xet": xet,
+        }
         assert self.site.shell.stdin is not None
         assert self.site.shell.stdout is not None
-        self.site.shell.stdin.write(json.dumps(asked | {"script": script, "arguments": arguments}) + "\n")
+        self.site.shell.stdin.write(
+            json.dumps(asked | {"script": script, "arguments": of_a_trial(script, *arguments)[1:]}) + "\n"
+        )
         self.site.shell.stdin.flush()
         code, out, err = json.loads(self.site.shell.stdout.readline())
         return subprocess.CompletedProcess([script, *arguments], code, out, err)
@@ -252,7 +266,7 @@ def test_a_run_that_is_killed_goes_on(place: Workplace) -> None:
     place.hub.delay = 0.05
     sent = 0
     for wanted in (7, 18):
-        run = fresh.start("-c", code, "mico", PUBLIC, cwd=place.folder, env=place.environment)
+        run = fresh.start("-c", code, "mico", PUBLIC, "--trial", cwd=place.folder, env=place.environment)
         deadline = time.monotonic() + 60
         while sum(method == "PUT" for method, _ in place.hub.requests) < wanted and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -366,7 +380,7 @@ def test_what_was_checked_is_what_is_uploaded(place: Workplace) -> None:
     """In this process, for a file to change after the checks."""
     root = place.folder / "mico"
     fresh = place.folder / "fresh"
-    made = plan(root, fresh, check(root, fresh), place.folder / "suites")
+    made = plan(root, fresh, check(root, fresh, trial=True), place.folder / "suites")
     assert all(
         isinstance(content.source, bytes) for path, content in made.public.items() if not path.endswith(".safetensors")
     )
@@ -398,8 +412,10 @@ def test_a_folder_that_changes_while_it_is_checked_is_not_uploaded(
         return 0
 
     monkeypatch.setattr(upload_scripts.publish, "check_leaks", check_leaks)
+    for asked in ("known_to", "refuse"):  # of the Hub, which this process does not reach
+        monkeypatch.setattr(publishing.publish, asked, lambda *_: "")
     options = argparse.Namespace(folder=root, repository=PUBLIC, truth_repo=TRUTH, suites=place.folder / "suites")
-    options.unofficial_data, options.verify, options.dry_run = True, False, True
+    options.unofficial_data, options.verify, options.dry_run, options.trial = True, False, True, True
     with pytest.raises(PublishError, match="has changed while it was checked; nothing was uploaded"):
         upload_scripts.publish.run(options)
 
@@ -440,13 +456,15 @@ def test_what_must_not_be_published_is_not(place: Workplace) -> None:
     kept = rows.read_bytes()
     shutil.copy(place.folder / "suites" / "digits_inf" / "private" / "rows.parquet", rows)
     message = refused(place.publish(), code=3)
-    assert "leaks:\n" in message
+    assert re.search(r"^\d+ problems:$", message, re.M)
     assert "nothing was uploaded" in message
     rows.unlink()
     assert "expected its private part" in refused(place.publish())
     rows.write_bytes(kept)
     folder = SuiteFolder(place.folder / "suites" / "digits_lo")
-    folder.manifest_path.write_bytes(replace(folder.manifest(), data_official=False, data_note="made up").to_json())
+    unofficial = replace(folder.manifest(), data_official=False, data_note="made up").to_json()
+    for path in (folder.manifest_path, folder._begun_path):
+        path.write_bytes(unofficial)
     build([folder.root], place.folder / "mico")
     assert "digits_lo: digits: made up" in refused(place.publish())
     assert not place.hub.repositories
@@ -460,11 +478,53 @@ def test_who_may_not_write_is_told(place: Workplace) -> None:
     place.hub.read_only = True
     assert "the token was refused" in refused(place.publish())
     place.hub.read_only = False
-    elsewhere = refused(place.run("publish.py", "mico", "others/mico"))
-    assert "others/mico" in elsewhere
+    for more in ((), ("--dry-run",)):
+        elsewhere = refused(place.run("publish.py", "mico", "others/mico", *more))
+        assert (
+            "the token is of maintainer, who may write to maintainer/..., org/..., and not to others/mico" in elsewhere
+        )
     for arguments in (["org/mico", "mico"], ["mico", "mico"], ["nowhere", "org/mico"]):
         message = refused(place.run("publish.py", *arguments))
         assert "expected a repository org/name" in message or "expected a published folder" in message
+
+
+def test_what_takes_seconds_to_ask_comes_before_what_takes_minutes(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a folder that no check would pass: names, token, organisation, versions, a truth that anyone can see."""
+    (place.folder / "mico" / "digits_hi" / "stray.txt").write_text("x")
+    assert "stray.txt: not part of a published folder" in refused(place.publish("--dry-run"))
+    assert "are the names swapped?" not in refused(place.publish("--dry-run"))
+    assert "no token found" in refused(place.publish("--dry-run", token=" "))
+    assert "is the name of a repository for truth" in refused(place.run("publish.py", "mico", TRUTH, "--dry-run"))
+    place.hub.add("dataset", TRUTH, {}, private=False)
+    assert f"{TRUTH} is not private: no truth goes there" in refused(place.publish("--dry-run"))
+    place.hub.repositories["dataset", TRUTH].private = True
+    versions = (place.folder / "mico" / "versions.json").read_bytes()
+    place.hub.add("dataset", PUBLIC, {"versions.json": re.sub(rb'"[0-9a-f]{64}"', b'"' + b"0" * 64 + b'"', versions)})
+    assert "has versions up to v1 that this folder does not know" in refused(place.publish("--dry-run"))
+
+
+def test_the_test_hub_is_started_by_hand(tmp_path: Path) -> None:
+    """As docs/publishing.md rehearses a publication."""
+    command = [sys.executable, str(ROOT / "tests" / "loopback_hub.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as hub:
+        assert hub.stdout is not None
+        set_by_hand = dict(re.findall(r"(HF_\w+)=(\S+)", hub.stdout.readline()))
+        try:
+            asked = "import huggingface_hub; print(huggingface_hub.HfApi().whoami()['name'])"
+            done = subprocess.run([sys.executable, "-c", asked], env=os.environ | set_by_hand | {"HF_HUB_OFFLINE": "0"},
+                                  capture_output=True, text=True, check=True)  # fmt: skip
+            assert done.stdout == "maintainer\n"
+        finally:
+            hub.send_signal(signal.SIGINT)
+        assert hub.wait(10) == 0
+
+
+def test_a_folder_to_publish_is_not_inside_a_suite(place: Workplace) -> None:
+    refusal = refused(place.command("build_repo.py", "suites/digits_hi", "--out", "suites/digits_hi/public/mico"))
+    assert "is inside the suite folder suites/digits_hi: name a folder elsewhere with --out" in refusal
+    assert not (place.folder / "suites" / "digits_hi" / "public" / "mico").exists()
 
 
 def test_a_changed_suite_is_a_new_version_and_the_old_one_keeps_loading(place: Workplace, tmp_path: Path) -> None:
@@ -578,7 +638,7 @@ def test_each_hiding_place_is_left_behind(published: Path, tmp_path: Path, varia
     path.write_bytes(content)
     write_derived(root)
     assert content != clean
-    check(root, tmp_path / "fresh")
+    check(root, tmp_path / "fresh", trial=True)
     assert (tmp_path / "fresh" / path.relative_to(root)).read_bytes() == clean
 
 

@@ -20,7 +20,7 @@ from huggingface_hub import HfApi
 
 from mico_hub.cli import frame
 from mico_hub.messages import counted, is_are
-from publishing import publish
+from publishing import claims, publish
 from publishing.check import check, state_of
 from publishing.hub import PublishError, xet_at_hand
 from publishing.report import plan_text, size_text
@@ -42,39 +42,44 @@ def check_leaks(options: argparse.Namespace) -> int:
     sys.stdout.flush()
     script = Path(__file__).with_name("check_leaks.py")
     command = [sys.executable, str(script), str(options.folder), "--suites", str(options.suites)]
-    data = [] if options.data is None else ["--data", str(options.data)]
-    return subprocess.run([*command, *data], check=False).returncode
+    command += [] if options.data is None else ["--data", str(options.data)]
+    command += ["--trial"] if options.trial else []
+    command += ["--retrain", str(options.retrain)] if options.retrain else []
+    return subprocess.run(command, check=False).returncode
 
 
 def run(options: argparse.Namespace) -> int:
-    """Checks, and does what was asked for."""
+    """Checks, and does what was asked for; what takes seconds to ask comes before what takes minutes."""
     options.truth_repo = options.truth_repo or f"{options.repository}{publish.TRUTH_SUFFIX}"
+    publish.refuse_names(options.repository, options.truth_repo)
+    api = HfApi()
+    if not options.verify and options.folder.is_dir():
+        publish.known_to(api, options.repository, options.truth_repo)
+        publish.refuse(publish.Outline.of(options.folder), api, options.repository, options.truth_repo)
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # which gives back what is read a few rows at a time
     with TemporaryDirectory() as scratch:
         fresh, before = Path(scratch) / "fresh", state_of(options.folder)
-        return _run(options, fresh, check(options.folder, fresh), before)
+        return _run(options, api, fresh, check(options.folder, fresh, trial=options.trial), before)
 
 
-def _run(options: argparse.Namespace, fresh: Path, paths: Mapping[str, str], before: Mapping[str, object]) -> int:
+def _run(
+    options: argparse.Namespace, api: HfApi, fresh: Path, paths: Mapping[str, str], before: Mapping[str, object]
+) -> int:
     if not options.unofficial_data:
         publish.refuse_unofficial(options.folder)
     made = publish.plan(options.folder, fresh, paths, options.suites)
-    publish.refuse_names(options.repository, options.truth_repo)
-    api = HfApi()
     if options.verify:
         for repo_id, contents in publish.verify_all(made, api, options.repository, options.truth_repo).items():
             files, are = counted(len(contents), "file"), is_are(len(contents))
             sys.stdout.write(f"{repo_id}: {files}, {size_text(contents)}, {are} online byte for byte\n")
         return 0
-    if not options.dry_run:
-        publish.known_to(api)  # rather now than after the checks
     if code := check_leaks(options):
         sys.stdout.write("nothing was uploaded\n")
         return code
     if state_of(options.folder) != before:  # or what was searched for leaks may be something else
         raise PublishError(f"{options.folder} has changed while it was checked; nothing was uploaded")
-    publish.refuse(made, api, options.repository, options.truth_repo)
     if options.dry_run:
+        publish.refuse(made.outline, api, options.repository, options.truth_repo)
         sys.stdout.write(plan_text(made, api, options.repository, options.truth_repo))
         sys.stdout.write(f"\nand the tag {made.tag}; nothing was uploaded\n")
         return 0
@@ -104,6 +109,7 @@ def main() -> int:
     parser.add_argument("--truth-repo", type=parse_repository, metavar="ORG/NAME", help="default: ORG/NAME-truth")
     frame.add_data(parser)
     parser.add_argument("--unofficial-data", action="store_true", help="also on other than the official base datasets")
+    claims.add_options(parser)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--dry-run", action="store_true", help="check, and print what would go where")
     only.add_argument("--verify", action="store_true", help="compare every byte that is online, upload nothing")

@@ -95,6 +95,10 @@ class SuiteFolder:
         return self.root / PRIVATE / "partial" / f"model_{model_id}.json"
 
     @property
+    def _begun_path(self) -> Path:
+        return self.root / PRIVATE / "begun.json"
+
+    @property
     def _keys_path(self) -> Path:
         return self.root / PRIVATE / "keys.json"
 
@@ -135,6 +139,11 @@ class SuiteFolder:
         except OSError as error:
             raise FolderError(f"{self.root}: expected a suite folder with suite.json: {error}") from error
         return Manifest.from_json(text, str(self.manifest_path))
+
+    def begun(self) -> Manifest | None:
+        """`suite.json` as it was when training began, or the suite last grew; None: from before that was kept."""
+        path = self._begun_path
+        return Manifest.from_json(path.read_bytes(), str(path)) if path.is_file() else None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -188,7 +197,9 @@ class SuiteFolder:
             opening = Opening(manifest.suite.name, split, nonce(split), tuple(_of_split(truth, split)))
             atomic_write(self.opening_path(split), opening.to_json())
             commitments[split] = opening.commitment()
-        self.begin_import(replace(manifest, commitments=commitments))
+        committed = replace(manifest, commitments=commitments)
+        atomic_write(self._begun_path, committed.to_json())
+        self.begin_import(committed)
 
     def _write_keys(self, keys: Sequence[Keys]) -> None:
         secret = {f"model_{model_id}": model_keys.to_hex() for model_id, model_keys in enumerate(keys)}
@@ -325,6 +336,13 @@ class SuiteFolder:
             source: See `finish_model`.
             hashed: Whether the checkpoint is read whole, to see that it is the one that was measured.
         """
+        measured, weights = self.recorded(suite, model_id, source), self.checkpoint(suite, model_id)
+        if measured is None or not weights.exists():
+            return None
+        return measured if not hashed or sha256_of(weights) == measured.sha256 else None
+
+    def recorded(self, suite: Suite, model_id: int, source: str = "") -> Measured | None:
+        """As `measured`, wherever the checkpoint is."""
         path = self._partial(model_id)
         try:
             record = known_keys(parse(path.read_bytes(), str(path)), _MEASURED, str(path))
@@ -335,10 +353,8 @@ class SuiteFolder:
             return None
         if not source and not suite.private:
             measured = replace(measured, epsilon=math.inf)
-        if (record.get("source"), record.get("digest")) != (source, measured.digest(suite.name, model_id)):
-            return None
-        weights = self.checkpoint(suite, model_id)
-        return measured if weights.exists() and (not hashed or sha256_of(weights) == measured.sha256) else None
+        known = record.get("source"), record.get("digest")
+        return measured if known == (source, measured.digest(suite.name, model_id)) else None
 
     def finish(self, public: Sequence[Row]) -> None:
         """Checks the public rows that `disclosure.disclose` made, and writes them; with them the suite is complete.
