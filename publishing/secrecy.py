@@ -5,7 +5,8 @@
 2. Rows, card and metadata are rebuilt byte for byte from suite folders without their private part.
 3. What is claimed is true, as far as can be computed again (`claims`); signals of some models, drawn each time, are on
    every record what the published checkpoints give.
-4. No public file holds hidden labels, records, keys or nonces in any usual encoding, nor paths, names or times.
+4. No public file holds hidden labels, records, keys or nonces in the forms that `leaks` and `lists` name, nor paths,
+   names or times.
 5. Attacks without any model stay at chance (`blind`).
 """
 
@@ -38,6 +39,7 @@ from mico_hub.workers import Common
 from publishing import blind, claims, leaks
 from publishing.check import check
 from publishing.fresh import write_fresh
+from publishing.lists import Hidden
 
 CHECKPOINTS = "model_*.safetensors"
 CHECKPOINT = re.compile(r".*/model_\d+\.safetensors")
@@ -85,6 +87,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
     needles = leaks.surroundings(root, suites)
     numbers = {folders[each.suite.name]: DATASETS[each.suite.dataset].num_records for each in manifests}
     found.problems += claims.wrong_keys(numbers)
+    lists = list[Hidden]()
     again = list[str]()
     for manifest in manifests:
         name, folder = manifest.suite.name, folders[manifest.suite.name]
@@ -92,7 +95,8 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
         truth = folder.truth()
         found.problems += [f"{name}: {problem}" for problem in _depending(fresh, manifest, rows, truth)]
         found.problems += [f"{name}: {problem}" for problem in _unopened(folder, manifest, rows)]
-        needles += leaks.secrets_of(folder, DATASETS[manifest.suite.dataset].num_records)
+        needles += leaks.secrets_of(folder, numbers[folder])
+        lists += leaks.hidden_models(folder, numbers[folder])
         hidden = {row["model_id"]: row["membership"] for row in truth if row["split"] in hidden_splits(manifest.suite)}
         data = prepared(load(manifest.suite.dataset), manifest.suite.model)
         if data.digest != manifest.data_digest:
@@ -117,7 +121,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
         ]
     found.problems += [f"{path}: differs when rebuilt without private/" for path in _not_rebuilt(fresh, folders)]
     online = {(root if CHECKPOINT.fullmatch(path) else fresh) / path: path for path in paths}
-    held = leaks.find(online, needles)
+    held = leaks.find(online, needles) + leaks.find_lists(online, lists)
     found.problems += [f"{online[path]}: it holds {what}" for path, what in held]
     size = sum(path.stat().st_size for path in online)
     found.notes = [
