@@ -1,4 +1,5 @@
 import copy
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from synthetic import N, base_dataset, small, tiny_roberta, tiny_weights
 from torch import nn
 
 from mico_hub import models
+from mico_hub.data import Inputs
 from mico_hub.models import MODELS, initialise
 from mico_hub.randomness import Keys, numpy_generator
 from mico_hub.randomness.generators import GaussianNoise
@@ -18,7 +20,15 @@ from mico_hub.splits import draw
 from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training.gradients import stackable
 from mico_hub.training.sampling import padded_rows
-from mico_hub.training.sgd import Assignment, DeviceError, Runtime, accuracy, make_optimiser, train_models
+from mico_hub.training.sgd import (
+    Assignment,
+    DeviceError,
+    NotFiniteError,
+    Runtime,
+    accuracy,
+    make_optimiser,
+    train_models,
+)
 
 
 @pytest.fixture(name="tiny_roberta")
@@ -291,3 +301,22 @@ def test_weights_that_lack_a_part_are_refused(tmp_path: Path) -> None:
     save_file(state, path, {"format": "pt"})
     with pytest.raises(OSError, match=r"has no weights for 1 parts of roberta-base, roberta\.encoder.*query"):
         models.load_start("roberta", tmp_path / "roberta")
+
+
+@pytest.mark.parametrize("name", ["digits_hi", "digits_inf", "cifar10_hi"])
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_a_record_that_is_not_finite_is_refused(name: str, value: float) -> None:
+    """Its clip factor would be 0 or NaN, and 0 times infinity is NaN, too."""
+    suite = small(SUITES[name])
+    data = base_dataset(suite.dataset)
+
+    def spoilt(rows: torch.Tensor) -> Inputs:
+        assert data.prepare is not None
+        inputs = data.prepare(rows)
+        assert isinstance(inputs, torch.Tensor)
+        return torch.full_like(inputs, value)
+
+    with pytest.raises(NotFiniteError, match=f"{name}: the gradient of a record is not finite, by step"):
+        train_models(
+            [assignment(suite, noise=1.0 if suite.private else None)], replace(data, prepare=spoilt), Runtime()
+        )

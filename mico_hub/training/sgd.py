@@ -36,6 +36,10 @@ class DeviceError(InputError, ValueError):
     """A suite that cannot be trained on a device, or not by this version."""
 
 
+class NotFiniteError(InputError, ValueError):
+    """A record's gradient that is infinite or NaN: clipped, it would still be, and noise would hide it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """Where and how fast; what a choice changes besides rounding stands beside it."""
@@ -122,6 +126,7 @@ def train_models(
     Raises:
         ValueError: The recipe promises a finite epsilon and lacks noise or a clipping norm, or the other way round.
         DeviceError: See `Runtime.check`.
+        NotFiniteError: A record, or the gradient of its loss, is not finite.
         torch.OutOfMemoryError: The device has too little memory for this stack and microbatch.
     """
     suite, device = assignments[0].suite, torch.device(runtime.device)
@@ -157,16 +162,21 @@ def _train(
     noise = GaussianNoise([each.keys.noise for each in assignments], shapes, device) if suite.private else None
     clipping_norm, noise_multiplier = suite.clipping_norm or 0.0, assignments[0].noise_multiplier or 0.0
     rows = padded_rows(suite) if suite.private and runtime.stack_of(suite) > 1 else None
+    finite = torch.ones((), dtype=torch.bool, device=device)  # so far; looked at now and then, for a GPU would wait
 
     def mean(step: Sequence[Indices]) -> list[torch.Tensor]:
         (selected, _), *_ = blocks(step, rows=None)
-        return gradients.mean(*records.take(selected.to(device)))
+        found = gradients.mean(*records.take(selected.to(device)))
+        for gradient in found:
+            finite.logical_and_(torch.isfinite(gradient).all())
+        return found
 
     def noisy_mean(step: Sequence[Indices], noise: GaussianNoise) -> list[torch.Tensor]:
         totals: list[torch.Tensor] = []
         for selected, present in blocks(step, rows):
             kept = None if present is None else present.to(device)
-            sums, _ = gradients.clipped_sum(*records.take(selected.to(device)), clipping_norm, kept)
+            sums, norms = gradients.clipped_sum(*records.take(selected.to(device)), clipping_norm, kept)
+            finite.logical_and_(torch.isfinite(norms).all())
             totals = [total + more for total, more in zip(totals, sums, strict=True)] if totals else sums
         for total, drawn in zip(totals, noise.draw(), strict=True):
             total.add_(drawn, alpha=noise_multiplier * clipping_norm).div_(suite.expected_batch_size)
@@ -185,6 +195,11 @@ def _train(
             schedule.step()
         if time.monotonic() > reported_at + REPORT_SECONDS or number == suite.steps:
             reported_at = time.monotonic()
+            if not finite:
+                raise NotFiniteError(
+                    f"{suite.name}: the gradient of a record is not finite, by step {number:,} of {suite.steps:,}: "
+                    f"expected finite records of {data.name}, and a learning rate at which the loss stays finite"
+                )
             report(number)
     return gradients.networks()
 
