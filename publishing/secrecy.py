@@ -104,7 +104,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
                 f"{name}: expected {data.name} with digest {manifest.data_digest}, got the one with {data.digest}"
             )
         found.problems += [f"{name}: {problem}" for problem in claims.wrong_records(folder, manifest, rows)]
-        models = _Models(root, fresh, folder, rows, data)
+        models = _Models(root, fresh, folder, rows, truth, data)
         found.problems += [f"{name}: {problem}" for problem in models.wrong()]
         again.append(f"{name}: {counted(models.looked_at, 'model')}")
         if retrain:
@@ -230,6 +230,7 @@ class _Models:
     fresh: Path
     folder: SuiteFolder
     rows: Sequence[Row]
+    truth: Sequence[Truth]
     data: BaseDataset
     looked_at: int = 0
 
@@ -237,12 +238,13 @@ class _Models:
         """What does not come out as it is published."""
         files = [signals.read(path) for path in repository.signal_files(self.fresh, self.rows[0]["suite"])]
         layout = signals.Layout.of(self.rows, len(self.data))
-        splits = dict(enumerate(self.folder.splits(len(self.data)))) if self.folder.finished() else {}
+        known = {row["model_id"]: row for row in self.truth}
         for row in claims.sampled(self.rows):
             self.looked_at += 1
             network = checkpoints.load(self.root / row["checkpoint"])
-            if row["model_id"] in splits:
-                yield from claims.wrong_model(self.folder, row, network, splits[row["model_id"]], self.data)
+            private = known[row["model_id"]]
+            split = stored_split(len(self.data), private["challenge"], private["membership"], private["training"])
+            yield from claims.wrong_model(self.folder, row, network, split, self.data)
             if files:
                 yield from self._wrong_signals(files, layout, row, network)
 
