@@ -150,7 +150,7 @@ def test_each_model_is_announced_and_the_share_grows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_run_that_is_killed_at_any_moment_goes_on(tmp_path: Path, processes: str) -> None:
     """Killed a moment after a file appears that marks a model as done, three times, each time some models later."""
-    command = (*TRAIN, "digits_inf", "--models", "60/2/2", "--processes", processes, "--out", tmp_path)
+    command = (*TRAIN, "digits_inf", "--models", "60/2/2", "--processes", processes, "--stack", "1", "--out", tmp_path)
     folder = SuiteFolder(tmp_path / "digits_inf")
     suite = SUITES["digits_inf"].with_models(60, 2, 2)
     kept: dict[int, bytes] = {}

@@ -223,7 +223,7 @@ def test_a_killed_worker_ends_the_run_and_keeps_what_is_finished(tmp_path: Path)
         killed.append(1)
 
     with pytest.raises(WorkerError, match="a worker process was killed"):
-        train_suite(suite, tmp_path / "suite", workers=Processes(2), announce=kill_one)
+        train_suite(suite, tmp_path / "suite", Runtime(stack=1), Processes(2), announce=kill_one)
     folder = SuiteFolder(tmp_path / "suite")
     done = [i for i in range(6) if folder.measured(suite, i) is not None]
     assert 1 <= len(done) < 6
