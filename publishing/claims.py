@@ -35,6 +35,7 @@ from mico_hub.suites import Suite, differences
 from mico_hub.training import accounting, engine
 from mico_hub.training.job import TrainingJob
 from mico_hub.training.sgd import Assignment, Runtime, accuracy, mean_loss
+from mico_hub.training.suite import differing
 from mico_hub.workers import Common
 
 SLACK = 1e-3  # of epsilon, between versions of the accountant
@@ -52,9 +53,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def wrong_recipe(manifest: Manifest) -> Iterator[str]:
     """How a suite is another one than the table has."""
-    if differing := differences(manifest.suite):
+    if others := differences(manifest.suite):
         yield (
-            f"suite.json: not the recipe of the table: {'; '.join(differing)}; it can be published as a trial with "
+            f"suite.json: not the recipe of the table: {'; '.join(others)}; it can be published as a trial with "
             f"--trial, and its card says so"
         )
 
@@ -236,10 +237,8 @@ def retrained(
         runtime: As for `train_suite`.
     """
     manifest = folder.manifest()
-    before = engine.deciding(manifest.suite, manifest.engine, manifest.versions)
-    here = engine.deciding(manifest.suite, engine.TRAINING, engine.versions())
-    if differing := [f"{name} {before[name]}, here {here[name]}" for name in before if before[name] != here[name]]:
-        yield f"trained with {'; '.join(differing)}: install these to train it again", False
+    if others := [f"{name} {before}, here {here}" for name, before, here in differing(manifest)]:
+        yield f"trained with {'; '.join(others)}: install these to train it again", False
         return
     runtime = runtime or Runtime(manifest.randomness or "cpu")
     keys, wanted = folder.keys(), random.SystemRandom().sample(rows, min(number, len(rows)))

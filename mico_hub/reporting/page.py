@@ -271,7 +271,7 @@ def _facts(main: Sequence[Result]) -> list[tuple[str, str]]:
     if best.ceiling is not None:
         bounds = [(f"{rate:.3g}", best.ceiling_at(rate) or 0.0) for rate in _FPRS]
         facts.append((figures.BOUND_LABEL, _and_at([percent(bound) for _, bound in bounds])))
-        highest = [max({**result.full, **result.scores}[key] for result in main) for key in _FPRS.values()]
+        highest = [max(result.every[key] for result in main) for key in _FPRS.values()]
         room = [f"{100 * (bound - found):.1f}" for (_, bound), found in zip(bounds, highest, strict=True)]
         facts.append(("headroom over the best", f"{_and_at(room)}, in points"))
     return facts
@@ -349,7 +349,7 @@ def _drawn(results: Sequence[Result], keys: dict[str, _Key]) -> list[Result]:
 
 
 def _point(column: int, result: Result, score: str, keys: dict[str, _Key]) -> figures.Point:
-    value = {**result.full, **result.scores}[score]
+    value = result.every[score]
     return figures.Point(column, keys[result.attack].style, result.label, value, result.intervals.get(score))
 
 

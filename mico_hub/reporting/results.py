@@ -121,6 +121,11 @@ class Result:
         return full_scores(*self._pooled())
 
     @cached_property
+    def every(self) -> Mapping[str, float]:
+        """`scores` and `full` together."""
+        return {**self.scores, **self.full}
+
+    @cached_property
     def estimates(self) -> Mapping[str, Estimate]:
         """`estimates` of the pooled points, all attacks on as many models on the same resamples; none of one model."""
         return _estimates(self.membership, self.predictions)

@@ -162,7 +162,7 @@ def rate(result: Result, score: str = RANKING, *, without: bool = False) -> str:
         without: Whether points with an exact twin are left out.
     """
     scores, intervals = (result.without_twins or {}, result.intervals_without_twins) if without else (
-        {**result.full, **result.scores}, result.intervals
+        result.every, result.intervals
     )  # fmt: skip
     return "-" if score not in scores else _with_interval(scores[score], intervals.get(score), _DECIMALS.get(score, 1))
 

@@ -116,7 +116,7 @@ def _line(result: Result) -> dict[str, Any]:
         "model_accuracy": np.nan if result.accuracy is None else result.accuracy,
         "seconds": np.nan if result.seconds is None else result.seconds,
     }
-    for name, value in {**result.scores, **result.full}.items():
+    for name, value in result.every.items():
         line[name] = value
         if name in result.estimates:
             line[f"{name}_low"], line[f"{name}_high"] = result.intervals[name] or (np.nan, np.nan)

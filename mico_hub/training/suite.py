@@ -164,7 +164,7 @@ def _mixed(begun: Manifest, now: Manifest) -> list[str]:
     """What of a suite that was begun would be different in the models that it lacks, a line each with how to resume."""
     of_code = f"mico-hub {begun.versions.get('mico-hub')}" + (f", commit {begun.commit}" if begun.commit else "")
     wrong = []
-    for name, before, here in _differing(begun):
+    for name, before, here in differing(begun):
         install = of_code if name == engine.NAME else f"{name}=={before}"
         wrong.append(f"begun with {name} {before}, here {name} {here}: install {install} to resume")
     if begun.start_digest != now.start_digest:
@@ -180,7 +180,7 @@ def _mixed(begun: Manifest, now: Manifest) -> list[str]:
     return wrong
 
 
-def _differing(begun: Manifest) -> list[tuple[str, str, str]]:
+def differing(begun: Manifest) -> list[tuple[str, str, str]]:
     """What decides results and is not as it was when a suite was begun: name, then, here."""
     before = engine.deciding(begun.suite, begun.engine, begun.versions)
     here = engine.deciding(begun.suite, engine.TRAINING, engine.versions())
@@ -190,7 +190,7 @@ def _differing(begun: Manifest) -> list[tuple[str, str, str]]:
 def discard_other_versions(root: Path) -> None:
     """Removes an unfinished suite folder that was begun with other versions than those here."""
     folder = SuiteFolder(root)
-    if folder.exists() and not folder.complete() and _differing(folder.manifest()):
+    if folder.exists() and not folder.complete() and differing(folder.manifest()):
         shutil.rmtree(root)
 
 
