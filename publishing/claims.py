@@ -31,7 +31,7 @@ from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
 from mico_hub.splits import Indices, Split
-from mico_hub.suites import Suite, differences
+from mico_hub.suites import Suite
 from mico_hub.training import accounting, engine
 from mico_hub.training.job import TrainingJob
 from mico_hub.training.sgd import Assignment, Runtime, accuracy, mean_loss
@@ -53,7 +53,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def wrong_recipe(manifest: Manifest) -> Iterator[str]:
     """How a suite is another one than the table has."""
-    if others := differences(manifest.suite):
+    if others := manifest.differences:
         yield (
             f"suite.json: not the recipe of the table: {'; '.join(others)}; it can be published as a trial with "
             f"--trial, and its card says so"

@@ -195,19 +195,20 @@ def refuse_names(public_id: str, truth_id: str) -> None:
         raise PublishError(f"{public_id} is the name of a repository for truth: nothing public goes there")
 
 
-def known_to(api: HfApi, *repo_ids: str) -> str:
+def known_to(api: HfApi, *repo_ids: str, retries: int | None = None) -> str:
     """The name that the token belongs to.
 
     Args:
         api: With the token.
         repo_ids: That it is to write to.
+        retries: See `retry`: few where nothing is lost yet.
 
     Raises:
         PublishError: There is no token, or a repository is neither its owner's nor that of one of their organisations.
         RequestError: It is not accepted.
     """
     try:
-        known = retry(api.whoami, "asking who the token belongs to")
+        known = retry(api.whoami, "asking who the token belongs to", retries)
     except LocalTokenNotFoundError as error:
         raise PublishError("no token found: put one that may write into HF_TOKEN, or use `hf auth login`") from error
     name: str = known["name"]

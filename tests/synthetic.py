@@ -1,6 +1,6 @@
 """Made-up base datasets of the right form, so that every suite's recipe can be tried without its data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,3 +67,22 @@ def tiny_weights(folder: Path, seed: int = 0) -> Any:
 def small(suite: Suite, epochs: int = 1) -> Suite:
     """The suite's recipe with so few records that a few steps are an epoch."""
     return replace(suite, n=30, m=10, batch_size=12, epochs=epochs, models=(1, 0, 0))
+
+
+def tiny_bert(folder: Path, words: Sequence[str] = WORDS) -> Path:
+    """Saves a BERT small enough for a test, from random weights, and a tokenizer that knows those word pieces."""
+    from tokenizers import Tokenizer, normalizers, pre_tokenizers, processors
+    from tokenizers.models import WordPiece
+    from transformers import BertConfig, BertModel
+
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    vocabulary = {token: number for number, token in enumerate((*special, *words))}
+    shape = {"hidden_size": 8, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 8}
+    torch.manual_seed(0)
+    BertModel(BertConfig(vocab_size=len(vocabulary), **shape)).save_pretrained(folder)  # type: ignore[arg-type]
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder

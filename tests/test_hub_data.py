@@ -53,18 +53,29 @@ def test_sst2_from_the_hub_is_the_official_one(data_folder: Path, tmp_path: Path
     assert answer == [68_221, local.digest, True, local.raw[0], local.raw[-1]]
 
 
-def test_without_a_network_a_dataset_that_is_absent_fails_at_once(tmp_path: Path) -> None:
-    """Nothing is tried again, each time; another time it comes from the cache all the same."""
+def test_without_a_network_what_is_absent_fails_at_once(tmp_path: Path) -> None:
+    """A dataset, weights to start from, a suite: nothing is tried again, and settings are left as they were."""
     code = """
         import logging
         import datasets
         from huggingface_hub import constants
+        import mico_hub
         from mico_hub.data import DataError, load_base
+        from mico_hub.models import load_start
+        from mico_hub.sources.place import SourceError
         logging.basicConfig()
         for _ in range(2):
             try:
                 load_base("cifar10")
             except DataError as error:
+                print(error)
+            try:
+                load_start("roberta")
+            except OSError as error:
+                print(error)
+            try:
+                mico_hub.open_suite("digits_hi", "org/mico")
+            except SourceError as error:
                 print(error)
         assert not constants.HF_HUB_OFFLINE
         assert not datasets.config.HF_HUB_OFFLINE
@@ -76,6 +87,8 @@ def test_without_a_network_a_dataset_that_is_absent_fails_at_once(tmp_path: Path
     done = run_client(code, environment, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.count("CIFAR-10 not found") == 2
+    assert done.stdout.count("the pretrained weights of roberta-base were not found at 'FacebookAI/roberta-base'") == 2
+    assert done.stdout.count(f"{hub.url} does not answer, and {tmp_path}") == 2
     assert "set MICO_HUB_DATA=FOLDER" in done.stdout
     assert "Retrying" not in done.stderr
 

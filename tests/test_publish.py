@@ -413,7 +413,7 @@ def test_a_folder_that_changes_while_it_is_checked_is_not_uploaded(
 
     monkeypatch.setattr(upload_scripts.publish, "check_leaks", check_leaks)
     for asked in ("known_to", "refuse"):  # of the Hub, which this process does not reach
-        monkeypatch.setattr(publishing.publish, asked, lambda *_: "")
+        monkeypatch.setattr(publishing.publish, asked, lambda *_, **__: "")
     options = argparse.Namespace(folder=root, repository=PUBLIC, truth_repo=TRUTH, suites=place.folder / "suites")
     options.unofficial_data, options.verify, options.dry_run, options.trial = True, False, True, True
     with pytest.raises(PublishError, match="has changed while it was checked; nothing was uploaded"):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-from synthetic import tiny_weights
+from synthetic import base_dataset, tiny_weights
 
 from mico_hub import cache, cli, models
 from mico_hub.data import load_base
@@ -225,6 +225,13 @@ def test_what_finishes_a_suite_draws_where_it_was_begun(tmp_path: Path) -> None:
         train_suite(suite, tmp_path / "suite")
 
 
+def test_weights_to_start_from_that_are_missing_leave_no_folder(tmp_path: Path) -> None:
+    suite = replace(SUITES["sst2_hi"], n=40, m=5, batch_size=20, epochs=1).with_models(1, 1, 0)
+    with pytest.raises(OSError, match="the pretrained weights of roberta-base were not found at '/no/such/folder'"):
+        train_suite(suite, tmp_path / "suite", pretrained="/no/such/folder", data=base_dataset("sst2", 100))
+    assert not (tmp_path / "suite").exists()
+
+
 @pytest.mark.data
 def test_a_text_suite_is_finished_from_the_weights_it_was_begun_from(tmp_path: Path) -> None:
     """Also by processes, which read them from a file; another folder is refused, whatever its name."""
@@ -234,6 +241,9 @@ def test_a_text_suite_is_finished_from_the_weights_it_was_begun_from(tmp_path: P
     whole = models.prepared(load_base("sst2"), suite.model)
     data = replace(whole, raw=whole.raw[:500], labels=whole.labels[:500], digest="1" * 64, note="the first 500")
     folder = train_suite(suite, tmp_path / "suite", pretrained=tmp_path / "a", data=data)
+    note = folder.manifest().network_note
+    assert note.startswith("another shape than roberta-base: hidden_size 8 (768), num_hidden_layers 1 (12), ")
+    assert folder.manifest().differences[-1] == note
     before = {i: folder.checkpoint(suite, i).read_bytes() for i in range(2)}
     folder.checkpoint(suite, 1).unlink()
     folder.rows_path("public").unlink()

@@ -1,7 +1,10 @@
 import hashlib
+import os
 import re
 import signal
 import socket
+import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Iterator, Sequence
@@ -251,9 +254,12 @@ def test_workers_end_with_the_run_that_started_them(tmp_path: Path, models: int)
     assert not alive
 
 
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "1" * 64}  # read as Ray is imported, and kept
+
+
 @pytest.fixture
 def cluster() -> Iterator[Any]:
-    """A Ray cluster of one node with one CPU."""
+    """A Ray cluster of one node with one CPU, for those who have its token."""
     from ray.cluster_utils import Cluster
 
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
@@ -301,6 +307,14 @@ def test_a_job_that_fails_on_the_cluster_fails_as_it_would_here(tmp_path: Path) 
         finished = list(workers.run(iter([given]), COMMON, lambda steps: None))
         alone = given.run(COMMON, lambda steps: None)
         assert [[model.weights for model in group] for group in finished] == [[model.weights for model in alone]]
+        joins = f"import ray; ray.init('{workers.ray.get_runtime_context().gcs_address}')"
+        by_token = {
+            token: subprocess.run([sys.executable, "-c", joins], env=os.environ | {"RAY_AUTH_TOKEN": token},
+                                  check=False, capture_output=True, text=True)
+            for token in (os.environ["RAY_AUTH_TOKEN"], "0" * 64)
+        }  # fmt: skip
+        assert [done.returncode == 0 for done in by_token.values()] == [True, False]
+        assert "token is missing or incorrect" in by_token["0" * 64].stderr
     path = tmp_path / "model.safetensors"
     path.write_bytes(alone[0].weights)
     checkpoints.load(path)
@@ -326,13 +340,17 @@ def test_an_address_without_a_cluster_is_a_clear_error(tmp_path: Path) -> None:
 def test_a_part_of_ray_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Path) -> None:
     """Without its agent the node ends; Ray then ends the process that talked to it, and that cannot say why."""
     train = ("-m", "mico_hub.cli", "train", "digits_inf", "--models", "5000/1/1", "--ray", "--out", tmp_path)
-    run = fresh.start(*train, cwd=tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    run = fresh.start(*train, cwd=tmp_path, env=environment)
     finished = tmp_path / "digits_inf" / "private" / "partial"
     while run.poll() is None and not list(finished.glob("model_*.json")):
         time.sleep(0.2)
     parts = psutil.Process(run.pid).children(recursive=True)
     named = ("RuntimeEnvAgent", "runtime_env/agent/main.py")  # the latter in older versions
     (agent,) = (part for part in parts if any(each.endswith(named) for each in part.cmdline()))
+    (raylet,) = (part for part in parts if part.name() == "raylet")
+    assert raylet.environ()["RAY_AUTH_MODE"] == "token"
+    assert raylet.environ()["RAY_AUTH_TOKEN"] not in ("", os.environ["RAY_AUTH_TOKEN"])
     agent.kill()
     done = run.wait()
     assert done.returncode == 2, done.stderr

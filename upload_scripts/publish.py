@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     publish.refuse_names(options.repository, options.truth_repo)
     api = HfApi()
     if not options.verify and options.folder.is_dir():
-        publish.known_to(api, options.repository, options.truth_repo)
+        publish.known_to(api, options.repository, options.truth_repo, retries=1)
         publish.refuse(publish.Outline.of(options.folder), api, options.repository, options.truth_repo)
     pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # which gives back what is read a few rows at a time
     with TemporaryDirectory() as scratch:

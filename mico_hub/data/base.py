@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -27,8 +26,6 @@ Inputs: TypeAlias = "torch.Tensor | dict[str, torch.Tensor]"
 """A batch: (B, ...) float32, or for text `input_ids` and `attention_mask`, (B, T) int64 each."""
 
 Bytes = NDArray[np.uint8]
-
-REACH_SECONDS = 5  # in which the Hub must answer at all
 
 log = logging.getLogger(__name__)
 
@@ -266,50 +263,3 @@ def missing(info: DatasetInfo, folder: Path | None, hub_error: str = "") -> Data
         lines.append(f"and on the Hub: {' '.join(filter(None, (info.hub_id, info.hub_config)))}: {hub_error}")
     lines += [f"expected: {info.expected}", f"to do: {info.how_to_get}"]
     return DataError("\n  ".join(lines))
-
-
-@contextmanager
-def offline_if_unreachable() -> Iterator[None]:
-    """Without a network, has the block take what is in the cache or fail, at once and not after half a minute."""
-    import datasets
-    from huggingface_hub import constants, get_session
-    from huggingface_hub.errors import HTTPError
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    try:
-        get_session().head(constants.ENDPOINT, timeout=REACH_SECONDS)
-    except (HTTPError, OSError):
-        constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
-
-
-def load_hub(info: DatasetInfo, folder: Path | None, columns: Sequence[str]) -> list[Any]:
-    """The dataset's splits from the Hub, in the order of `info.splits`, as `datasets.Dataset`s.
-
-    Args:
-        info: Which dataset.
-        folder: Where it was looked for before, for the message.
-        columns: What each split must have.
-
-    Raises:
-        DataError: It was not found (no network, no such repository), or lacks rows or columns.
-    """
-    import datasets
-
-    try:
-        with offline_if_unreachable():
-            parts = [datasets.load_dataset(info.hub_id, info.hub_config, split=split) for split in info.splits]
-    except Exception as error:  # the client raises errors of half a dozen libraries when a network or a file fails
-        raise missing(info, folder, f"{type(error).__name__}: {error}") from error
-    problems = [
-        f"{split}: expected {rows:,} rows with the columns {', '.join(columns)}, "
-        f"got {len(part):,} with {', '.join(part.column_names)}"
-        for part, (split, rows) in zip(parts, info.splits.items(), strict=True)
-        if len(part) != rows or not set(columns) <= set(part.column_names)
-    ]
-    if problems:
-        raise DataError(f"{info.title} from the Hub ({info.hub_id}): {'; '.join(problems)}; {info.how_to_get}")
-    return parts

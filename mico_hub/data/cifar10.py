@@ -19,10 +19,10 @@ from mico_hub.data.base import (
     DatasetInfo,
     Twins,
     assemble,
-    load_hub,
     require_files,
     sha256,
 )
+from mico_hub.data.hub import load_hub
 from mico_hub.progress import Bar
 
 BATCHES = (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch")

@@ -6,7 +6,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, load_hub, require_files
+from mico_hub.data.base import BaseDataset, DataError, DatasetInfo, Twins, assemble, require_files
+from mico_hub.data.hub import load_hub
 from mico_hub.messages import counted
 
 FOLDER, FILES = "SST-2", ("train.tsv", "dev.tsv")

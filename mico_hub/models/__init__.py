@@ -26,6 +26,7 @@ __all__ = [
     "load_start",
     "logits",
     "prepared",
+    "shape_note",
     "to_device",
 ]
 
@@ -67,6 +68,13 @@ def load_start(name: str, source: Path | str | None = None) -> Start | None:
     """
     architecture = MODELS[name]
     return architecture.load_start(source) if architecture.load_start else None
+
+
+def shape_note(name: str, start: Start | None) -> str:
+    """How the network that training starts from has another shape than the table's; empty: it has that one."""
+    usual, given = MODELS[name].configuration, {} if start is None else start.configuration
+    changed = [f"{key} {value} ({usual[key]})" for key, value in given.items() if value != usual[key]]
+    return f"another shape than {MODELS[name].title}: {', '.join(changed)}" if changed else ""
 
 
 def initialise(name: str, key: bytes, start: Start | None = None) -> nn.Module:

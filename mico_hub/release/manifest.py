@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
 
 from mico_hub.release.format import FormatError, build, canonical, keys_of, known_keys, parse, stamped, unexpected_keys
-from mico_hub.suites import SPLITS, Design, Disclosure, Optimiser, OptimiserName, Order, Precision, Suite
+from mico_hub.suites import SPLITS, Design, Disclosure, Optimiser, OptimiserName, Order, Precision, Suite, differences
 
 LONGEST_TEXT = 300  # characters of a text in a manifest
 _MOST = 10**9  # of anything that is counted
@@ -33,6 +33,7 @@ class Manifest:
     origin: str = ""  # where the models come from if they are the competition's own; empty: trained by this package
     missing: tuple[int, ...] = ()  # models that the origin lacks, by id
     start_digest: str | None = None  # of the weights that training started from; None: random ones, or not known
+    network_note: str = ""  # how the network's shape is another than the table's, by those weights
     randomness: str = ""  # `cpu` or `cuda`, where noise and dropout were drawn; empty: not by this package
     commitments: Mapping[str, str] = field(default_factory=dict)  # to the truth of each hidden split, see `commitments`
 
@@ -40,6 +41,11 @@ class Manifest:
     def num_models(self) -> int:
         """How many models there are."""
         return sum(self.suite.models) - len(self.missing)
+
+    @property
+    def differences(self) -> list[str]:
+        """How the suite is another than the one that the table has under its name."""
+        return [*differences(self.suite), *filter(None, [self.network_note])]
 
     def to_json(self) -> bytes:
         """Stable text: no times, no paths."""
@@ -143,6 +149,7 @@ def _wrong_values(manifest: Manifest) -> Iterator[str]:
         "start_digest": _digest_or_none,
         "data_official": lambda value: isinstance(value, bool),
         "data_note": _text,
+        "network_note": _text,
         "origin": _text,
         "randomness": lambda value: value in ("", "cpu", "cuda"),
         "noise_multiplier": lambda value: value is None or _finite(value),

@@ -8,6 +8,7 @@ from huggingface_hub import constants, hf_hub_download, is_offline_mode
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
 from mico_hub.cache import writable
+from mico_hub.data.hub import reachable
 from mico_hub.release import repository
 from mico_hub.release.folder import SIGNALS
 from mico_hub.release.manifest import Manifest
@@ -72,12 +73,22 @@ class PublishedRepository(Published):
     def _looked_up(self) -> Path:
         with self._looking:
             if self._card is None:
-                self._card = self._download(repository.CARD, self.revision)
+                local_only = not reachable()
+                try:
+                    self._card = self._download(repository.CARD, self.revision, local_only=local_only)
+                except LocalEntryNotFoundError as error:
+                    if not local_only:
+                        raise
+                    where, cache = constants.ENDPOINT, constants.HF_HUB_CACHE
+                    raise OSError(f"{where} does not answer, and {cache} has no copy") from error
             return self._card
 
-    def _download(self, path: str, revision: str | None) -> Path:
+    def _download(self, path: str, revision: str | None, *, local_only: bool = False) -> Path:
         with writable(Path(constants.HF_HUB_CACHE)):
-            return Path(hf_hub_download(self.repository_id, path, repo_type="dataset", revision=revision))
+            found = hf_hub_download(
+                self.repository_id, path, repo_type="dataset", revision=revision, local_files_only=local_only
+            )
+        return Path(found)
 
 
 _known: dict[tuple[str | None, ...], PublishedRepository] = {}

@@ -65,13 +65,14 @@ def train_suite(
     runtime.check(suite)
     folder = SuiteFolder(root)
     data = models.prepared(data or load_base(suite.dataset), suite.model)
+    start = None if folder.exists() else models.load_start(suite.model, pretrained)  # before anything is written
     with folder.locked():
         begun = folder.manifest() if folder.exists() else None
         if begun is not None:
             _require_same(begun, suite, data, root)
             folder.settle()
         if begun is None or begun.suite != suite or not folder.complete():
-            common = Common(data, models.load_start(suite.model, pretrained))
+            common = Common(data, start or models.load_start(suite.model, pretrained))
             manifest = _begin(folder, suite, common, runtime)
             epsilon = _spent(folder, manifest)
             missing = _missing(folder, manifest)
@@ -139,6 +140,7 @@ def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) 
         commit=code.commit,
         clean=code.clean,
         start_digest=common.start_digest,
+        network_note=models.shape_note(suite.model, common.start),
         randomness=draws_on(runtime.device),
     )
     if not folder.exists():

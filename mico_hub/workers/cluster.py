@@ -2,8 +2,10 @@
 
 import logging
 import os
+import secrets
 import signal
 import socket
+import sys
 import tempfile
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -32,12 +34,15 @@ def ray_cluster(address: str = LOCAL, *, gpu: bool = False) -> Iterator["RayClus
     Raises:
         WorkerError: Ray is not installed, there is no such cluster, or it has no such device.
     """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == LOCAL and "ray" not in sys.modules:  # which reads these as it is imported
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # or Ray writes one into the home folder
     try:
         import ray
     except ImportError as error:
         raise WorkerError("Ray is not installed: pip install 'mico-hub[ray]'") from error
     _reach(address)
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     with ExitStack() as stack:
         own: dict[str, Any] = {}
         if address == LOCAL:  # what its memory does not hold is written where only this user reads, and then removed

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HFValidationError
 from torch import nn
 
 from mico_hub.cache import refuse_pointer
-from mico_hub.data.base import offline_if_unreachable
+from mico_hub.data.hub import reachable
 from mico_hub.models.base import Architecture, Start
 
 if TYPE_CHECKING:
@@ -59,27 +61,36 @@ def load_start(source: Path | str | None = None) -> Start:
     Raises:
         OSError: The weights were not found, or are not of such a network; the message says what to do.
     """
-    with _IMPORTING:
-        from transformers import RobertaForSequenceClassification
-
     where = str(source or PRETRAINED)
     expected = (
         f"expected a folder with config.json and model.safetensors, or the Hub's {PRETRAINED}. "
         f"Pass the folder with --pretrained."
     )
-    for path in Path(where).glob("*.safetensors"):
-        refuse_pointer(path)
     try:
-        with offline_if_unreachable():
-            network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
-                where, dtype=torch.float32, output_loading_info=True
-            )
-    except OSError as error:
+        folder = _folder(where)
+        with _IMPORTING:
+            from transformers import RobertaForSequenceClassification
+
+        network, found = cast(Any, RobertaForSequenceClassification).from_pretrained(
+            folder, dtype=torch.float32, output_loading_info=True, local_files_only=True
+        )
+    except (OSError, HFValidationError) as error:
         raise OSError(f"the pretrained weights of {TITLE} were not found at {where!r}: {expected}") from error
     state = {key: value for key, value in network.state_dict().items() if not key.startswith("classifier.")}
     if absent := sorted(set(found["missing_keys"]) & set(state)):
         raise OSError(f"{where!r} has no weights for {len(absent)} parts of {TITLE}, {absent[0]}: {expected}")
     return Start({key: getattr(network.config, key) for key in CONFIGURATION}, state)
+
+
+def _folder(where: str) -> Path:
+    """The folder itself, or one that the Hub's files were downloaded to: looked up before transformers is imported."""
+    folder = Path(where)
+    if not folder.is_dir():
+        files = ["config.json", "*.safetensors*"]
+        folder = Path(snapshot_download(where, allow_patterns=files, local_files_only=not reachable()))
+    for path in folder.glob("*.safetensors"):
+        refuse_pointer(path)
+    return folder
 
 
 @lru_cache(maxsize=1)
