@@ -10,9 +10,11 @@ from typing import Any
 
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
+from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.data import DATASETS
 from mico_hub.signals import GRADIENT_NORM, OUTPUT_SIGNALS
 from mico_hub.suites import SUITES
+from mico_hub.training.accounting import calibrate
 
 ROOT = Path(__file__).resolve().parents[1]
 EXPECTED_SCORES = ROOT / "tests" / "golden" / "expected_scores.json"
@@ -40,6 +42,15 @@ def scores() -> str:
     return tables.markdown(("attack", *measured), rows)
 
 
+def headroom() -> str:
+    """What a linear problem would give away, by suite."""
+    rates = (0.001, 0.01, 0.1)
+    found = {suite.name: suite_headroom(suite, calibrate(suite)) for suite in SUITES.values()}
+    shares = {name: of.tpr(rates).tolist() for name, of in found.items() if of is not None}
+    rows = [(name, *(f"{share:.2f}" for share in of_suite)) for name, of_suite in shares.items()]
+    return tables.markdown(("suite", *(f"at {100 * rate:g}% FPR" for rate in rates)), rows)
+
+
 def signals() -> str:
     """What each signal is."""
     of_outputs = [(name, inspect.getdoc(of) or "") for name, of in OUTPUT_SIGNALS.items()]
@@ -51,6 +62,7 @@ TABLES: Mapping[tuple[str, str], Callable[[], str]] = MappingProxyType(
     {
         ("README.md", "suites"): suites,
         ("docs/scores.md", "twins"): twins,
+        ("docs/scores.md", "headroom"): headroom,
         ("docs/attacks.md", "scores"): scores,
         ("docs/attacks.md", "signals"): signals,
     }

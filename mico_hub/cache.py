@@ -1,8 +1,10 @@
-"""The cache folder, files that are either whole or absent, and pointers of Git LFS in place of files."""
+"""The cache folder, files that are either whole or absent, secrets that are kept, and pointers of Git LFS."""
 
 import errno
+import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -137,3 +139,15 @@ def atomic_write(path: Path, data: bytes) -> None:
     """Writes `data` to `path` so that no reader ever sees a part of it; makes the folder if it is missing."""
     with atomic_path(path, len(data)) as temporary:
         temporary.write_bytes(data)
+
+
+def kept_nonce(name: str) -> bytes:
+    """32 random bytes, drawn when they are asked for the first time and kept in the cache.
+
+    Args:
+        name: What they are for.
+    """
+    path = cache_dir() / "nonces" / hashlib.sha256(name.encode()).hexdigest()
+    if not path.is_file():
+        atomic_write(path, secrets.token_bytes(32))
+    return path.read_bytes()

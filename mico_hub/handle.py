@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mico_hub import sources
-from mico_hub.cache import writable
+from mico_hub.cache import kept_nonce, writable
 from mico_hub.messages import InputError, counted, explained, is_are, listed
-from mico_hub.release.folder import PRIVATE, truth_path
+from mico_hub.release.commitments import Opening
+from mico_hub.release.folder import PRIVATE, opening_name, truth_path
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError, read_truth
 from mico_hub.release.rows import Row, as_row, as_rows, fingerprint, name_of
@@ -145,19 +146,9 @@ class Handle:
             FolderError: The folder has no truth of this suite, or that of another training.
         """
         rows = self.challenges(split)
-        hidden = any(row["membership"] is None for row in rows)
-        if folder is None and hidden:
-            folder = sources.embedded.truth(self.name, self.place)
-        if folder is None:
-            if hidden:
-                published = (
-                    "was never published by the competition"
-                    if self.manifest.origin
-                    else f"is hidden; name the suite's {PRIVATE} folder with --truth"
-                )
-                raise SourceError(f"{self.name}: the membership of {split} {published}, or score --split train")
+        path = self._truth_path(split, folder)
+        if path is None:
             return {row["model_id"]: np.asarray(row["membership"]) for row in rows}
-        path = truth_path(folder, self.name)
         truth = {row["model_id"]: row for row in read_truth(path) if (row["suite"], row["split"]) == (self.name, split)}
         wrong = [
             row["model_id"]
@@ -171,6 +162,41 @@ class Handle:
                 f"training of the suite"
             )
         return {model_id: np.asarray(row["membership"]) for model_id, row in truth.items()}
+
+    def pairs_nonce(self, split: str, folder: Path | None = None) -> bytes:
+        """The secret that draws the pairs of an audit, see `auditing.pairs`: the same at each call.
+
+        That of the commitment to the split's truth, which is beside it and was drawn before training; where there is
+        none, one that is drawn now and kept in the cache.
+
+        Args:
+            split: `train`, `dev` or `final`.
+            folder: As for `truth`.
+
+        Raises:
+            SourceError: As `truth`.
+            FolderError: As `truth`.
+        """
+        path = self._truth_path(split, folder)
+        if path is not None and (opening := path.parent / opening_name(split)).is_file():
+            return Opening.from_json(opening.read_bytes(), str(opening)).nonce
+        return kept_nonce(f"{self.fingerprint} {split}")
+
+    def _truth_path(self, split: str, folder: Path | None) -> Path | None:
+        """The file with the truth of a split; None where it is public."""
+        hidden = any(row["membership"] is None for row in self.challenges(split))
+        if folder is None and hidden:
+            folder = sources.embedded.truth(self.name, self.place)
+        if folder is not None:
+            return truth_path(folder, self.name)
+        if hidden:
+            published = (
+                "was never published by the competition"
+                if self.manifest.origin
+                else f"is hidden; name the suite's {PRIVATE} folder with --truth"
+            )
+            raise SourceError(f"{self.name}: the membership of {split} {published}, or score --split train")
+        return None
 
     @cached_property
     def fingerprint(self) -> str:

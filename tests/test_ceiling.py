@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mico_hub.auditing.ceiling import Adjacency, Ceiling, ceiling, suite_ceiling
@@ -32,6 +33,31 @@ def test_one_sampled_step_is_at_least_the_integral(sigma: float, q: float) -> No
     found = ceiling(sigma, q, 1, "substitution").delta(epsilons)
     assert (found >= exact - 1e-9).all()
     assert found == pytest.approx(exact, rel=1e-4, abs=1e-9)
+
+
+@pytest.mark.parametrize(("sigma", "q"), [(0.8, 0.3), (0.5, 0.05)])
+def test_no_two_gradients_are_told_apart_better_than_opposite_ones(sigma: float, q: float) -> None:
+    """By integrating (P - alpha Q)+ over the plane that the two gradients lie in; alpha below 1, too."""
+    side = np.linspace(-1 - 7 * sigma, 1 + 7 * sigma, 500)
+    x, y = np.meshgrid(side, side)
+    area = (side[1] - side[0]) ** 2
+
+    def mixture(length: float, angle: float) -> NDArray[np.float64]:
+        at = (length * np.cos(angle), length * np.sin(angle))
+        around = norm.pdf(x, 0, sigma) * norm.pdf(y, 0, sigma)
+        moved: NDArray[np.float64] = norm.pdf(x, at[0], sigma) * norm.pdf(y, at[1], sigma)
+        return (1 - q) * around + q * moved
+
+    rng = np.random.default_rng(0)
+    alphas = np.array([0.3, 0.8, 1.0, 1.5, 4.0, 20.0])
+    most = ceiling(sigma, q, 1, "substitution").delta(np.log(alphas))
+    pairs = [(1.0, 1.0, np.pi), *zip(rng.random(12), rng.random(12), rng.uniform(0, np.pi, 12), strict=True)]
+    for first, second, angle in pairs:
+        p, other = mixture(first, 0), mixture(second, angle)
+        found = np.array([np.sum(np.maximum(p - alpha * other, 0)) * area for alpha in alphas])
+        assert (found <= most * (1 + 1e-3) + 1e-6).all(), (first, second, angle)  # the sum over squares is that rough
+        if angle == np.pi:
+            assert found == pytest.approx(most, rel=1e-3, abs=1e-6)
 
 
 @pytest.mark.parametrize("steps", [2, 25])

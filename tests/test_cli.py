@@ -295,9 +295,21 @@ def test_audit_sets_bound_and_estimates_beside_the_claim(
     ceiling = re.search(r"^at most, substitution +(\d+\.\d\d)  by PLD$", out, re.M)
     assert ceiling is not None
     assert float(ceiling[1]) > 10
-    assert "certified at 95%; one record a model: " in out
-    assert out.count("no bound") == 2
-    assert "fixed on the train models" in out
+    found = re.search(
+        r"^at least, substitution +\S+  certified at 95%: ([\d,]+) of ([\d,]+) guesses right, ", out, re.M
+    )
+    assert found is not None
+    docs = (Path(__file__).parents[1] / "docs" / "scores.md").read_text()
+    documented = re.search(r"<!-- audit.*?-->\n```\n(.*?)```", docs, re.S)
+    assert documented is not None
+    shapes = [
+        re.sub(r"[\d.,]+", "0", re.sub(r"-+", "", text)).split() for text in (documented[1], out.split("\n\n")[1])
+    ]
+    assert shapes[0] == shapes[1]
+    assert out.count("no bound") == 2  # estimate and headroom
+    assert "a number fixed on the train models" in out
+    assert run(capsys, "audit", "digits_hi", "--attack", "loss", "--split", "dev", "--truth", str(trained))[1] == out
+    assert run(capsys, "audit", "digits_hi", "--attack", "loss,lira", "--truth", str(trained))[0] == 2
     assert run(capsys, "audit", "digits_hi", "--truth", str(work))[0] == 2
 
 
@@ -314,7 +326,7 @@ def test_an_audit_has_its_section_in_a_report(work: Path, trained: Path, capsys:
     read = json.loads((work / "audit.json").read_text())
     assert (read["suite"], read["split"], read["claimed"], read["delta"]) == ("digits_hi", "dev", 10, 1e-5)
     assert re.search(rf"^at least, substitution +{read['at_least']:.2f} ", out, re.M)
-    assert re.search(rf"^estimate, no bound +{read['estimates']['pooled']['value'] or 0:.2f} ", out, re.M)
+    assert re.search(rf"^estimate, no bound +{read['estimate']['value'] or 0:.2f} ", out, re.M)
     (command,) = page.partition("<pre><code>")[2].partition("</code>")[0].splitlines()
     assert run(capsys, *shlex.split(command)[1:])[1] == out
 

@@ -24,6 +24,7 @@ import mico_hub
 from mico_hub import sources
 from mico_hub.data import DataError
 from mico_hub.release import repository
+from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import read_rows, write_rows
 from mico_hub.release.rows import as_row, as_rows
 from mico_hub.release.tensors import sha256_of
@@ -551,3 +552,20 @@ def test_a_home_of_the_hub_that_cannot_be_written_is_named_as_the_setting(
     for line in lines:
         assert line.startswith(f"{home} cannot be written (")
         assert line.endswith("); set HF_HOME to a folder elsewhere")
+
+
+def test_pairs_are_drawn_by_the_commitments_secret_or_by_one_that_is_kept(
+    trained: Path, published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path))
+    suite = mico_hub.open_suite("digits_hi", published)
+    opening = SuiteFolder(trained / "digits_hi").opening("dev")
+    for truth in (trained, trained / "digits_hi", trained / "digits_hi" / "private"):
+        assert suite.pairs_nonce("dev", truth) == opening.nonce
+    assert not list(tmp_path.iterdir())
+    kept = suite.pairs_nonce("train")
+    assert len(kept) == 32
+    assert mico_hub.open_suite("digits_hi", published).pairs_nonce("train") == kept
+    assert mico_hub.open_suite("digits_lo", published).pairs_nonce("train") != kept
+    with pytest.raises(SourceError, match="the membership of dev is hidden"):
+        suite.pairs_nonce("dev")

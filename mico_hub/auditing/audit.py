@@ -1,4 +1,4 @@
-"""What an attack shows of a suite's epsilon, beside what is claimed: a certified bound, and estimates labelled so."""
+"""What an attack shows of a suite's epsilon, beside what is claimed: certified bounds, and an estimate labelled so."""
 
 import math
 from collections.abc import Sequence
@@ -6,30 +6,61 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from mico_hub import tables
 from mico_hub.attacks import Attack, attack_scores, find
 from mico_hub.auditing.ceiling import suite_ceiling
-from mico_hub.auditing.empirical import (
-    FloatArray,
-    Outcomes,
-    Rule,
-    bayesian_epsilon,
-    certified_bound,
-    certified_epsilon,
-    fix_rule,
-    pooled_epsilon,
-)
+from mico_hub.auditing.gaussian import gdp_epsilon, mu_of_auc
+from mico_hub.auditing.headroom import suite_headroom
+from mico_hub.auditing.one_run import fdp_epsilon, gdp_one_run_epsilon, one_run_epsilon
+from mico_hub.auditing.pairs import Guesses, guess, match, pair_differences, select_guesses
 from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
-from mico_hub.scoring import LEVEL, Interval
+from mico_hub.scoring import LEVEL, Interval, estimates
+
+FloatArray = NDArray[np.float64]
 
 DELTA = 1e-5
 """Of the guarantee that is tested where a suite claims none."""
-SEED = 0
-"""Of the draw of one record a model: always the same, so that nobody can draw until the bound is high."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Lower bounds of epsilon from the same guesses, each at 95% by itself, and what the whole curve looks like."""
+
+    guesses: Guesses
+    delta: float
+    certified: float  # one-run, no assumption
+    by_trade_off: float  # f-DP one-run, no assumption
+    gaussian: float  # the same, assuming a Gaussian trade-off
+    estimate: float  # of the whole curve, assuming a Gaussian trade-off; no bound
+    interval: Interval | None  # of the estimate, models resampled
+
+    @classmethod
+    def of(cls, guesses: Guesses, delta: float, curve: tuple[float, Interval | None], level: float = LEVEL) -> "Bounds":
+        """Everything that follows from the counts.
+
+        Args:
+            guesses: Of coins, see `one_run`.
+            delta: Of the guarantee that is tested.
+            curve: AUC of all scores, with its interval.
+            level: Of confidence.
+        """
+        counts = (guesses.correct, guesses.guesses, guesses.coins, delta, level)
+        certified = one_run_epsilon(*counts)
+        auc, interval = curve
+        value, *ends = (max(gdp_epsilon(mu_of_auc(each), delta), certified) for each in (auc, *(interval or ())))
+        return cls(
+            guesses=guesses,
+            delta=delta,
+            certified=certified,
+            by_trade_off=fdp_epsilon(*counts),
+            gaussian=gdp_one_run_epsilon(*counts),
+            estimate=value,
+            interval=Interval(*ends) if ends else None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +70,7 @@ class Audit:
     attack: str  # title
     scores: Sequence[FloatArray]  # (2m,) for each model
     models: int
-    delta: float
-    rule: Rule  # fixed on the train models
-    certified: float  # lower bound at 95%
-    outcomes: Outcomes  # of the one record a model that it is from
-    pooled: tuple[float, Interval | None]  # estimate
-    bayesian: tuple[float, Interval | None]  # estimate, posterior median
+    bounds: Bounds
 
 
 def audit(
@@ -52,40 +78,39 @@ def audit(
     train: Sequence[Row],
     targets: Sequence[Row],
     membership: Sequence[ArrayLike],
+    nonce: bytes,
     source: str | None = None,
     delta: float = DELTA,
 ) -> Audit:
-    """Audits the models of a split with a reference attack.
+    """Audits the models of a split with a reference attack, by pairs of a member and a non-member.
 
-    The threshold and its direction are fixed on the train models, each attacked with the others as shadows; they are
-    used on the targets, attacked with all train models as shadows.
+    How many pairs are guessed is fixed on the train models, each attacked with the others as shadows; the targets are
+    attacked with all train models as shadows, each on its own.
 
     Args:
-        name: A key of `ATTACKS`, or an attack.
+        name: A key of `ATTACKS`, or an attack. One: the best of several is not certified.
         train: Rows of the train models.
         targets: Rows of dev or final models.
         membership: Of each target, aligned with its challenge.
+        nonce: Secret and fixed before the scores were: it draws the pairs, see `Handle.pairs_nonce`.
         source: Where the suite is, as for `load_model`.
         delta: Of the guarantee that is tested.
 
     Raises:
-        ValueError: As `attack`.
+        ValueError: As `attack`; or a model has not as many members as non-members.
     """
     known = [np.asarray(row["membership"]) for row in train]
-    rule = fix_rule(known, attack_scores(name, train, source=source), models=len(targets), delta=delta)
+    ids, train_ids = ([row["model_id"] for row in rows] for rows in (targets, train))
+    pairs = match(membership, nonce, ids)
+    of_train = pair_differences(attack_scores(name, train, source=source), match(known, nonce, train_ids))
+    guesses = select_guesses(of_train, sum(map(len, pairs)), delta)
     scores = attack_scores(name, targets, train, source)
-    certified, outcomes = certified_epsilon(membership, scores, rule, delta=delta, rng=np.random.default_rng(SEED))
-    everything = Outcomes.of(rule, np.concatenate([*map(np.asarray, membership)]), np.concatenate(scores))
+    auc = estimates(membership, scores)["AUC"]
     return Audit(
         attack=find(name).title,
         scores=scores,
         models=len(targets),
-        delta=delta,
-        rule=rule,
-        certified=certified,
-        outcomes=outcomes,
-        pooled=pooled_epsilon(membership, scores, rule, delta=delta, rng=np.random.default_rng(SEED)),
-        bayesian=bayesian_epsilon(everything, delta),
+        bounds=Bounds.of(guess(pair_differences(scores, pairs), guesses), delta, (auc.value, auc.interval())),
     )
 
 
@@ -94,75 +119,108 @@ HEADERS = ("epsilon", "value", "")
 
 def heading(found: Audit, manifest: Manifest, split: str) -> str:
     """What was audited, with which attack."""
-    return f"{manifest.suite.name} {split}: {counted(found.models, 'model')}, {found.attack}, delta {found.delta:g}"
+    delta = f"delta {found.bounds.delta:g}"
+    return f"{manifest.suite.name} {split}: {counted(found.models, 'model')}, {found.attack}, {delta}"
+
+
+def bound_rows(bounds: Bounds, unit: str) -> list[tuple[str, str, str]]:
+    """The rows of a table with bounds and estimate.
+
+    Args:
+        bounds: What to show.
+        unit: What a coin decides: the name of the adjacency.
+    """
+    of, interval = bounds.guesses, bounds.interval
+    around = "no interval" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}, models resampled"
+    return [
+        (
+            f"at least, {unit}",
+            f"{bounds.certified:.2f}",
+            f"certified at {LEVEL:.0%}: {of.correct:,} of {of.guesses:,} guesses right, {of.coins:,} coins; one-run",
+        ),
+        (
+            "at least, by trade-off",
+            f"{bounds.by_trade_off:.2f}",
+            f"certified at {LEVEL:.0%} by f-DP one-run",
+        ),
+        (
+            "at least, if Gaussian",
+            f"{bounds.gaussian:.2f}",
+            f"at {LEVEL:.0%}; not proved that it is",
+        ),
+        ("estimate, no bound", f"{bounds.estimate:.2f}", f"{around}; whole curve, as if Gaussian"),
+    ]
 
 
 def table(found: Audit, manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Headers and rows: what is claimed, the bounds, and the estimates."""
+    """Headers and rows: what is claimed, the bounds, and the estimate."""
     suite = manifest.suite
     ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
-    errors = (
-        f"{found.outcomes.false_positives} of {found.outcomes.non_members} false positives, "
-        f"{found.outcomes.false_negatives} of {found.outcomes.members} false negatives"
-    )
-    rows: list[tuple[str, ...]] = [
+    most = ("-", "") if ceiling is None else (f"{ceiling.epsilon(found.bounds.delta):.2f}", "by PLD")
+    claimed: list[tuple[str, ...]] = [
         ("claimed, add or remove one record", f"{suite.epsilon:g}", ""),
-        (
-            "at most, substitution",
-            *(("-", "") if ceiling is None else (f"{ceiling.epsilon(found.delta):.2f}", "by PLD")),
-        ),
-        ("at least, substitution", f"{found.certified:.2f}", f"certified at 95%; one record a model: {errors}"),
-        ("estimate, no bound", f"{found.pooled[0]:.2f}", f"{_range(found.pooled[1])}, all records, models resampled"),
-        ("Bayesian estimate, no bound", f"{found.bayesian[0]:.2f}", f"{_range(found.bayesian[1])}, as if independent"),
+        ("at most, substitution", *most),
     ]
-    return HEADERS, rows
+    return HEADERS, [*claimed, *bound_rows(found.bounds, "substitution")]
 
 
-def notes(found: Audit) -> list[str]:
-    """How members were called, and what the bound could have been."""
-    side = "at least" if found.rule.at_least else "at most"
-    return [
-        f"A record is called a member if its score is {side} {found.rule.threshold:.6g}, fixed on the train models.",
-        f"A perfect attack on {counted(found.models, 'model')} certifies {_perfect(found.models, found.delta):.2f}: a "
-        "bound far below the claim does not mean that the claim is loose.",
+def notes(found: Audit, manifest: Manifest) -> list[str]:
+    """How members were called, what the bound could have been, and how far the attack is from what could be found."""
+    of = found.bounds.guesses
+    perfect = one_run_epsilon(of.guesses, of.guesses, of.coins, found.bounds.delta)
+    lines = [
+        f"Each model's members are matched with its non-members at random, by a secret that was drawn before training. "
+        f"Of the {of.coins:,} pairs, the {of.guesses:,} with the largest difference are guessed, a number fixed on the "
+        f"train models. All of them right would certify {perfect:.2f}: a bound below the claim does not mean that the "
+        f"claim is loose.",
+        "This is one test: another attack on the same truth is another one, and the best of several is not certified.",
     ]
+    headroom = suite_headroom(manifest.suite, manifest.noise_multiplier)
+    if headroom is not None:
+        lines.append(headroom.sentence())
+    return lines
 
 
 def text(found: Audit, manifest: Manifest, split: str) -> str:
     """The audit as a table, and which of its figures are bounds."""
-    return "\n\n".join([heading(found, manifest, split), tables.text(*table(found, manifest)), "\n".join(notes(found))])
+    parts = [heading(found, manifest, split), tables.text(*table(found, manifest)), "\n".join(notes(found, manifest))]
+    return "\n\n".join(parts)
 
 
 def as_json(found: Audit, manifest: Manifest, split: str) -> dict[str, Any]:
     """Everything in `text`, for a machine; what is infinite is null."""
     suite = manifest.suite
     ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
+    headroom = suite_headroom(suite, manifest.noise_multiplier)
     return {
         "suite": suite.name,
         "split": split,
         "attack": found.attack,
         "models": found.models,
-        "delta": found.delta,
-        "claimed": _finite(suite.epsilon),
-        "at_most": None if ceiling is None else _finite(ceiling.epsilon(found.delta)),
-        "at_least": found.certified,
+        "claimed": finite(suite.epsilon),
+        "at_most": None if ceiling is None else finite(ceiling.epsilon(found.bounds.delta)),
+        "headroom": None if headroom is None else {"TPR_FPR_1000": float(headroom.tpr(0.1)), "heuristic": True},
+        **bounds_json(found.bounds),
+    }
+
+
+def bounds_json(bounds: Bounds) -> dict[str, Any]:
+    """Bounds and estimate for a machine."""
+    interval = bounds.interval
+    return {
+        "delta": bounds.delta,
         "level": LEVEL,
-        "outcomes": asdict(found.outcomes),
-        "rule": asdict(found.rule),
-        "estimates": {
-            name: {"value": _finite(value), "interval": None if interval is None else [*map(_finite, interval)]}
-            for name, (value, interval) in {"pooled": found.pooled, "bayesian": found.bayesian}.items()
+        "guesses": asdict(bounds.guesses),
+        "at_least": bounds.certified,
+        "at_least_by_trade_off": bounds.by_trade_off,
+        "if_gaussian": finite(bounds.gaussian),
+        "estimate": {
+            "value": finite(bounds.estimate),
+            "interval": None if interval is None else [*map(finite, interval)],
         },
     }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """The number, or null for JSON where it is infinite."""
     return value if math.isfinite(value) else None
-
-
-def _perfect(models: int, delta: float) -> float:
-    return certified_bound(Outcomes(0, models // 2, 0, models - models // 2), delta)
-
-
-def _range(interval: Interval | None) -> str:
-    return "no interval" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}"

@@ -7,8 +7,19 @@ From a pessimistic privacy loss distribution (PLD) of the composed Poisson-subsa
 Two adjacencies. `add_remove` is that of the claimed epsilon: one data set has a record that the other lacks.
 `substitution` is the game that MICO plays: exactly m of 2m challenge records are members, so that a record which is not
 a member left its place to another one. Only the ceiling for substitution bounds these scores. For it the mechanism's
-pair is taken to be (1-q) N(0, s^2) + q N(1, s^2) against (1-q) N(0, s^2) + q N(-1, s^2): each record is sampled on its
-own, and the gradients of the two are opposite and as long as the clipping norm lets them.
+pair is P = (1-q) N(0, s^2) + q N(1, s^2) against Q = (1-q) N(0, s^2) + q N(-1, s^2): the two records' gradients are
+opposite and as long as the clipping norm lets them. No two gradients give more, and no assumption is needed:
+
+- Show the attacker which other records were sampled, and their gradients. What is left of a step is a choice between
+  (1-q) N(0) + q N(g) and (1-q) N(0) + q N(g'), with |g|, |g'| <= 1.
+- For alpha >= 1 the hockey-stick divergence, with the density of N(g) as the measure, is
+  E[(q - (1-q)(alpha-1) exp(Z1 - Var Z1 / 2) - alpha q exp(Z2 - Var Z2 / 2))+], where Z1 and Z2 are Gaussian with
+  covariance <vi, vj> / s^2, v1 = -g, v2 = g' - g. Each entry is at most what it is for g' = -g, |g| = 1, and
+  x -> (q - x)+ is convex, so that Kahane's inequality (1986) gives that the divergence is, too.
+- For alpha < 1, H_alpha(P || Q) = 1 - alpha + alpha H_(1/alpha)(Q || P), and the pair is symmetric. So one pair
+  dominates both directions, and dominating pairs compose (Zhu, Dong and Wang 2022).
+
+`dp_accounting` has the same pair as `REPLACE_ONE`.
 """
 
 from dataclasses import dataclass

@@ -37,6 +37,7 @@ def audit(options: argparse.Namespace) -> None:
             train,
             targets,
             [truth[row["model_id"]] for row in targets],
+            suite.pairs_nonce(options.split, options.truth),
             options.source,
             manifest.suite.delta or audits.DELTA,
         )

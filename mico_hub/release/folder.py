@@ -62,6 +62,11 @@ def truth_path(folder: Path, name: str) -> Path:
     raise FolderError(f"{folder}: the truth of {name}, as its training wrote it, was not found. Looked for:{lines}")
 
 
+def opening_name(split: str) -> str:
+    """The file, beside the truth, with what opens the commitment to a split's."""
+    return f"opening-{split}.json"
+
+
 @dataclass(frozen=True, slots=True)
 class SuiteFolder:
     """A suite's folder on disk."""
@@ -104,7 +109,7 @@ class SuiteFolder:
 
     def opening_path(self, split: str) -> Path:
         """What opens the commitment to the truth of a hidden split."""
-        return self.root / PRIVATE / f"opening-{split}.json"
+        return self.root / PRIVATE / opening_name(split)
 
     def exists(self) -> bool:
         """Whether a suite was begun here."""

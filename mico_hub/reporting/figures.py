@@ -44,6 +44,7 @@ DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (5, 1.5, 1.5
 BAND_DRAWS = 200
 BOUND, GUESSING = (0, (5, 1.5, 1, 1.5)), ":"
 BOUND_LABEL = "ceiling for any attack"
+HEADROOM, HEADROOM_LABEL = (0, (1, 1.2, 4, 1.2, 1, 1.2)), "headroom, a heuristic"
 TARGET_FPR = 0.1
 _WIDTH, _HEIGHT = 4.2, 4.1  # inches, of a figure without its legend: the axes are then about square
 _LEGEND_ROW = 0.195  # inches
@@ -63,10 +64,11 @@ class Curve:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bound:
-    """What no curve can pass."""
+    """What no curve can pass, and what it would reach on a linear problem."""
 
     fpr: FloatArray  # (grid,)
     tpr: FloatArray  # (grid,)
+    headroom: FloatArray  # (grid,), see `auditing.headroom`
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,7 @@ def roc_figure(curves: Sequence[Curve], scale: Scale, bound: Bound | None = None
             axes.plot(c.fpr, tpr, color=colour, linewidth=1.6, linestyle=dash, gid=_mark(c.style, c.label))
         if bound is not None:
             axes.plot(bound.fpr, bound.tpr, color=INK, linewidth=1.3, linestyle=BOUND)
+            axes.plot(bound.fpr, bound.headroom, color=INK, linewidth=0.9, linestyle=HEADROOM)
         axes.set(xscale=scale, yscale=scale, xlim=edges, ylim=edges)
         axes.set(xlabel="false positive rate", ylabel="true positive rate")
         if scale == "log":
@@ -179,7 +182,8 @@ def roc_figure(curves: Sequence[Curve], scale: Scale, bound: Bound | None = None
         if legend:
             keys = [_key(c.label, color=colour, linewidth=1.6, linestyle=dash)
                     for c, (colour, dash) in ((c, look_of(c.style)) for c in curves)]  # fmt: skip
-            _legend(figure, keys, bounded=bound is not None)
+            drawn = [] if bound is None else [_key(HEADROOM_LABEL, color=INK, linestyle=HEADROOM, linewidth=0.9)]
+            _legend(figure, [*keys, *drawn], bounded=bound is not None)
         return figure
 
 

@@ -149,6 +149,7 @@ def html(results: Sequence[Result], title: str, audited: Sequence[Audited] = ())
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         bound_label=figures.BOUND_LABEL,
+        headroom_label=figures.HEADROOM_LABEL,
     )
 
 
@@ -273,7 +274,9 @@ def _facts(main: Sequence[Result]) -> list[tuple[str, str]]:
         facts.append((figures.BOUND_LABEL, _and_at([percent(bound) for _, bound in bounds])))
         highest = [max(result.every[key] for result in main) for key in _FPRS.values()]
         room = [f"{100 * (bound - found):.1f}" for (_, bound), found in zip(bounds, highest, strict=True)]
-        facts.append(("headroom over the best", f"{_and_at(room)}, in points"))
+        facts.append(("ceiling less the best attack", f"{_and_at(room)}, in points"))
+    if best.headroom is not None:
+        facts.append((figures.HEADROOM_LABEL, _and_at([percent(float(best.headroom.tpr(rate))) for rate in _FPRS])))
     return facts
 
 
@@ -358,10 +361,11 @@ def _numbers(results: Sequence[Result]) -> str:
 
 
 def _bound(main: Sequence[Result], curves: Sequence[figures.Curve]) -> figures.Bound | None:
-    if main[0].ceiling is None:
+    ceiling, headroom = main[0].ceiling, main[0].headroom
+    if ceiling is None or headroom is None:
         return None
     grid = np.union1d(np.linspace(0, 1, 101), np.geomspace(1 / max(curve.negatives for curve in curves), 1, 61))
-    return figures.Bound(grid, main[0].ceiling.tpr(grid))
+    return figures.Bound(grid, ceiling.tpr(grid), headroom.tpr(grid))
 
 
 def _commands(main: Sequence[Result]) -> list[str]:
@@ -378,15 +382,15 @@ def _commands(main: Sequence[Result]) -> list[str]:
 
 
 def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
-    suite = manifest.suite
+    suite, bounds = manifest.suite, found.bounds
     headers, rows = audits.table(found, manifest)
     ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
     made = [
         figures.Span("claimed, add or remove", suite.epsilon),
-        *([] if ceiling is None else [figures.Span("substitution", high=ceiling.epsilon(found.delta))]),
-        figures.Span("substitution", low=found.certified),
-        figures.Span("estimate", found.pooled[0], *(found.pooled[1] or ())),
-        figures.Span("Bayesian estimate", found.bayesian[0], *(found.bayesian[1] or ())),
+        *([] if ceiling is None else [figures.Span("substitution", high=ceiling.epsilon(bounds.delta))]),
+        figures.Span("substitution", low=bounds.certified),
+        figures.Span("if Gaussian", low=bounds.gaussian),
+        figures.Span("estimate", bounds.estimate, *(bounds.interval or ())),
     ]
     spans = [
         each for each in made if np.isfinite([e for e in (each.value, each.low, each.high) if e is not None]).all()
@@ -395,11 +399,11 @@ def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
         f"{suite.name}-{split}-audit",
         f"{suite.name}, {split}: epsilon claimed, bounded and estimated",
         f"Epsilon of {suite.name}, {split}: {'; '.join(f'{each.label} {each.described}' for each in spans)}",
-        lambda _: figures.span_figure(spans, f"epsilon at delta {found.delta:g}"),
+        lambda _: figures.span_figure(spans, f"epsilon at delta {bounds.delta:g}"),
     )
     return _Section(
         audits.heading(found, manifest, split),
         pictures=[picture],
         tables=[_Table(f"Epsilon of {suite.name}", headers, rows)],
-        words=audits.notes(found),
+        words=audits.notes(found, manifest),
     )

@@ -25,6 +25,7 @@ from mico_hub.suites import SPLITS, Suite
 
 if TYPE_CHECKING:
     from mico_hub.auditing.ceiling import Ceiling
+    from mico_hub.auditing.headroom import Headroom
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,6 +197,13 @@ class Result:
         from mico_hub.auditing.ceiling import suite_ceiling  # dp_accounting takes a second to import
 
         return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
+
+    @property
+    def headroom(self) -> "Headroom | None":
+        """What a linear problem would give away, a heuristic; None without DP."""
+        from mico_hub.auditing.headroom import suite_headroom
+
+        return suite_headroom(self.suite, self.noise_multiplier)
 
     def ceiling_at(self, fpr: float) -> float | None:
         """The most that any attack can find at a false positive rate; None where no ceiling is known."""
