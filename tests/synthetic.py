@@ -84,5 +84,7 @@ def tiny_bert(folder: Path, words: Sequence[str] = WORDS) -> Path:
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.enable_padding(length=16)  # as MiniLM's says
+    tokenizer.enable_truncation(16)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder

@@ -275,7 +275,7 @@ def test_a_cluster_that_loses_a_node_gives_the_same_suite(cluster: Any, tmp_path
     lost: list[float] = []
 
     def progress(share: float) -> None:
-        if share > 0.2 and not lost:  # the two jobs are about half done
+        if share > 0.35 and not lost:  # one of four models may be done, and another is under way on each node
             lost.append(share)
             cluster.remove_node(second, allow_graceful=False)
             cluster.wait_for_nodes()  # until the cluster has noticed

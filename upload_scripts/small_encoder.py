@@ -79,6 +79,8 @@ def write_encoder(source: Path, out: Path) -> Path:
 
 def _pieces(pieces: Tokenizer) -> list[list[int]]:
     """For each of roberta-base's tokens, by number, the numbers of the word pieces that take its place."""
+    pieces.no_padding()
+    pieces.no_truncation()
     roberta, vocabulary = tokenizer(), pieces.get_vocab()
     found = []
     for token in roberta.convert_ids_to_tokens(list(range(len(roberta)))):

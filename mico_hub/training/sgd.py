@@ -32,6 +32,10 @@ CPU_STACK_VALUES = 1 << 16  # parameters of a stack's models together; more mode
 CPU_MICROBATCH = 16
 
 
+Observe = Callable[[Sequence[torch.Tensor]], object]
+"""Called with the gradients of K models, (K, *shape) for each parameter: with DP the noisy means."""
+
+
 class DeviceError(InputError, ValueError):
     """A suite that cannot be trained on a device, or not by this version."""
 
@@ -110,6 +114,7 @@ def train_models(
     runtime: Runtime,
     report: Callable[[int], None] = lambda steps: None,
     start: models.Start | None = None,
+    observe: Observe | None = None,
 ) -> list[nn.Module]:
     """Trains models of one suite side by side, each by its own keys on its own split.
 
@@ -119,6 +124,7 @@ def train_models(
         runtime: Where it runs.
         report: Called now and then with the number of steps done.
         start: The weights that all of them start from, see `models.load_start`; None: random ones.
+        observe: Called at each step with what the optimiser is given, for an audit that sees every step.
 
     Returns:
         The trained networks on the CPU, in eval mode.
@@ -143,7 +149,8 @@ def train_models(
     dropout = any(isinstance(module, nn.Dropout) for module in networks[0].modules())
     masks = torch_randomness(assignments[0].keys.dropout, device) if dropout else nullcontext()  # one model's alone
     with exact_arithmetic(runtime.device), masks:
-        trained = _train([network.to(device).train() for network in networks], assignments, data, runtime, report)
+        placed = [network.to(device).train() for network in networks]
+        trained = _train(placed, assignments, data, runtime, report, observe)
         return [network.cpu().eval() for network in trained]
 
 
@@ -153,6 +160,7 @@ def _train(
     data: BaseDataset,
     runtime: Runtime,
     report: Callable[[int], None],
+    observe: Observe | None,
 ) -> list[nn.Module]:
     suite, device = assignments[0].suite, torch.device(runtime.device)
     records = on_device(data, runtime.device)
@@ -186,6 +194,8 @@ def _train(
     reported_at = time.monotonic()
     for number, step in enumerate(zip(*sampled, strict=True), start=1):
         found = mean(step) if noise is None else noisy_mean(step, noise)
+        if observe is not None:
+            observe(found)
         for parameter, gradient in zip(gradients.parameters, found, strict=True):
             parameter.grad = gradient
         if suite.max_grad_norm is not None:

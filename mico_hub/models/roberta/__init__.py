@@ -66,6 +66,8 @@ def load_start(source: Path | str | None = None) -> Start:
         f"expected a folder with config.json and model.safetensors, or the Hub's {PRETRAINED}. "
         f"Pass the folder with --pretrained."
     )
+    for path in Path(where).glob("*.safetensors"):
+        refuse_pointer(path)
     try:
         folder = _folder(where)
         with _IMPORTING:
@@ -88,8 +90,6 @@ def _folder(where: str) -> Path:
     if not folder.is_dir():
         files = ["config.json", "*.safetensors*"]
         folder = Path(snapshot_download(where, allow_patterns=files, local_files_only=not reachable()))
-    for path in folder.glob("*.safetensors"):
-        refuse_pointer(path)
     return folder
 
 
