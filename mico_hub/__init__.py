@@ -13,6 +13,7 @@ from mico_hub.hooks import install, uninstall
 
 if TYPE_CHECKING:
     from mico_hub.attacks import attack
+    from mico_hub.auditing.scores import Claim, audit_scores
     from mico_hub.handle import Challenge, Handle
     from mico_hub.loading import (
         load_challenge,
@@ -31,9 +32,11 @@ __version__ = version("mico-hub")
 __all__ = [
     "SUITES",
     "Challenge",
+    "Claim",
     "Handle",
     "Suite",
     "attack",
+    "audit_scores",
     "get_suite",
     "install",
     "load_challenge",
@@ -47,9 +50,15 @@ __all__ = [
     "uninstall",
 ]
 
-_ROOMS = {"attack": "attacks", "Challenge": "handle", "Handle": "handle", "score": "reporting.scores"} | dict.fromkeys(
-    ("SUITES", "Suite", "get_suite"), "suites"
-)
+_ROOMS = {
+    "attack": "attacks",
+    "Challenge": "handle",
+    "Handle": "handle",
+    "score": "reporting.scores",
+    "Claim": "auditing.scores",
+    "audit_scores": "auditing.scores",
+    **dict.fromkeys(("SUITES", "Suite", "get_suite"), "suites"),
+}
 """Where the names are that are not in `loading`."""
 
 

@@ -1,8 +1,7 @@
 """What an attack shows of a suite's epsilon, beside what is claimed: certified bounds, and an estimate labelled so."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,57 +9,20 @@ from numpy.typing import ArrayLike, NDArray
 
 from mico_hub import tables
 from mico_hub.attacks import Attack, attack_scores, find
+from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json, finite
 from mico_hub.auditing.ceiling import suite_ceiling
-from mico_hub.auditing.gaussian import gdp_epsilon, mu_of_auc
 from mico_hub.auditing.headroom import suite_headroom
-from mico_hub.auditing.one_run import fdp_epsilon, gdp_one_run_epsilon, one_run_epsilon
-from mico_hub.auditing.pairs import Guesses, guess, match, pair_differences, select_guesses
+from mico_hub.auditing.one_run import one_run_epsilon
+from mico_hub.auditing.pairs import guess, match, pair_differences, select_guesses
 from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
-from mico_hub.scoring import LEVEL, Interval, estimates
+from mico_hub.scoring import estimates
 
 FloatArray = NDArray[np.float64]
 
 DELTA = 1e-5
 """Of the guarantee that is tested where a suite claims none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Lower bounds of epsilon from the same guesses, each at 95% by itself, and what the whole curve looks like."""
-
-    guesses: Guesses
-    delta: float
-    certified: float  # one-run, no assumption
-    by_trade_off: float  # f-DP one-run, no assumption
-    gaussian: float  # the same, assuming a Gaussian trade-off
-    estimate: float  # of the whole curve, assuming a Gaussian trade-off; no bound
-    interval: Interval | None  # of the estimate, models resampled
-
-    @classmethod
-    def of(cls, guesses: Guesses, delta: float, curve: tuple[float, Interval | None], level: float = LEVEL) -> "Bounds":
-        """Everything that follows from the counts.
-
-        Args:
-            guesses: Of coins, see `one_run`.
-            delta: Of the guarantee that is tested.
-            curve: AUC of all scores, with its interval.
-            level: Of confidence.
-        """
-        counts = (guesses.correct, guesses.guesses, guesses.coins, delta, level)
-        certified = one_run_epsilon(*counts)
-        auc, interval = curve
-        value, *ends = (max(gdp_epsilon(mu_of_auc(each), delta), certified) for each in (auc, *(interval or ())))
-        return cls(
-            guesses=guesses,
-            delta=delta,
-            certified=certified,
-            by_trade_off=fdp_epsilon(*counts),
-            gaussian=gdp_one_run_epsilon(*counts),
-            estimate=value,
-            interval=Interval(*ends) if ends else None,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,42 +76,10 @@ def audit(
     )
 
 
-HEADERS = ("epsilon", "value", "")
-
-
 def heading(found: Audit, manifest: Manifest, split: str) -> str:
     """What was audited, with which attack."""
     delta = f"delta {found.bounds.delta:g}"
     return f"{manifest.suite.name} {split}: {counted(found.models, 'model')}, {found.attack}, {delta}"
-
-
-def bound_rows(bounds: Bounds, unit: str) -> list[tuple[str, str, str]]:
-    """The rows of a table with bounds and estimate.
-
-    Args:
-        bounds: What to show.
-        unit: What a coin decides: the name of the adjacency.
-    """
-    of, interval = bounds.guesses, bounds.interval
-    around = "no interval" if interval is None else f"{interval.low:.2f} to {interval.high:.2f}, models resampled"
-    return [
-        (
-            f"at least, {unit}",
-            f"{bounds.certified:.2f}",
-            f"certified at {LEVEL:.0%}: {of.correct:,} of {of.guesses:,} guesses right, {of.coins:,} coins; one-run",
-        ),
-        (
-            "at least, by trade-off",
-            f"{bounds.by_trade_off:.2f}",
-            f"certified at {LEVEL:.0%} by f-DP one-run",
-        ),
-        (
-            "at least, if Gaussian",
-            f"{bounds.gaussian:.2f}",
-            f"at {LEVEL:.0%}; not proved that it is",
-        ),
-        ("estimate, no bound", f"{bounds.estimate:.2f}", f"{around}; whole curve, as if Gaussian"),
-    ]
 
 
 def table(found: Audit, manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -202,25 +132,3 @@ def as_json(found: Audit, manifest: Manifest, split: str) -> dict[str, Any]:
         "headroom": None if headroom is None else {"TPR_FPR_1000": float(headroom.tpr(0.1)), "heuristic": True},
         **bounds_json(found.bounds),
     }
-
-
-def bounds_json(bounds: Bounds) -> dict[str, Any]:
-    """Bounds and estimate for a machine."""
-    interval = bounds.interval
-    return {
-        "delta": bounds.delta,
-        "level": LEVEL,
-        "guesses": asdict(bounds.guesses),
-        "at_least": bounds.certified,
-        "at_least_by_trade_off": bounds.by_trade_off,
-        "if_gaussian": finite(bounds.gaussian),
-        "estimate": {
-            "value": finite(bounds.estimate),
-            "interval": None if interval is None else [*map(finite, interval)],
-        },
-    }
-
-
-def finite(value: float) -> float | None:
-    """The number, or null for JSON where it is infinite."""
-    return value if math.isfinite(value) else None

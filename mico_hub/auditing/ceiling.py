@@ -60,6 +60,13 @@ class Ceiling:
         )
         return one_step.self_compose(self.steps)
 
+    @cached_property
+    def _profile(self) -> tuple[FloatArray, FloatArray]:
+        """Epsilons, denser near 0 where the small budgets decide, and the delta of each."""
+        highest = min(self.epsilon(1e-12), 100)
+        epsilons = np.unique(np.concatenate([np.linspace(0, highest, 2_000), np.geomspace(1e-3, 100, 500)]))
+        return epsilons, self.delta(epsilons)
+
     def delta(self, epsilon: ArrayLike) -> FloatArray:
         """The smallest delta for each epsilon, an upper bound; the shape of `epsilon`."""
         flat = np.atleast_1d(np.asarray(epsilon, dtype=np.float64))
@@ -77,10 +84,8 @@ class Ceiling:
         (epsilon, delta)-DP as hypothesis testing (Kairouz, Oh and Viswanath 2015), in both directions.
         """
         rates = np.atleast_1d(np.asarray(fpr, dtype=np.float64))
-        highest = self.epsilon(1e-12)
-        # Denser near 0, where the small budgets decide.
-        epsilons = np.unique(np.concatenate([np.linspace(0, min(highest, 100), 2_000), np.geomspace(1e-3, 100, 500)]))
-        deltas, grown = self.delta(epsilons), np.exp(epsilons)
+        epsilons, deltas = self._profile
+        grown = np.exp(epsilons)
         up = np.min(grown * rates[:, None] + deltas, axis=1)
         down = np.min(1 - (1 - deltas - rates[:, None]) / grown, axis=1)
         highest_tpr: FloatArray = np.clip(np.minimum(up, down), 0, 1)

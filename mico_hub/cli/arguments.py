@@ -81,6 +81,40 @@ def add_commands(commands: Commands) -> None:
     made.add_argument("opening", type=Path, metavar="OPENING", help="the file that opens a split's commitment")
     add_source(made)
 
+    _add_audits(commands)
+
+    made = add_command(
+        commands,
+        "train",
+        "watched:train",
+        "trains suites into folders",
+        "train purchase100_hi --models 4/2/2 --data DATA",
+        "Finished models are kept; resume with the same command.",
+    )
+    made.add_argument("suites", nargs="+", metavar="SUITE")
+    made.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
+    add_suites(made, "--out")
+    add_data(made)
+    made.add_argument("--pretrained", help="folder or Hub model that text models start from")
+    _add_workers(made)
+    _add_runtime(made)
+
+    made = add_command(
+        commands,
+        "signals",
+        "watched:signals",
+        "computes what attacks need of trained suites",
+        "signals suites/cifar10_hi --signals loss margin --data DATA",
+        "What is done is kept; resume with the same command.",
+    )
+    made.add_argument("suites", nargs="+", type=Path, metavar="FOLDER", help="suite folders, complete")
+    made.add_argument("--signals", nargs="+", metavar="NAME", help="such as loss and margin (default: all)")
+    add_data(made)
+    _add_workers(made)
+
+
+def _add_audits(commands: Commands) -> None:
+    """What certifies epsilon."""
     made = add_command(
         commands,
         "audit",
@@ -97,40 +131,51 @@ def add_commands(commands: Commands) -> None:
         help="one that `mico-hub attacks` lists; only one, for the best of several is not certified (default: lira)",
     )
     made.add_argument("--truth", type=Path, help=_TRUTH)
-    made.add_argument("--html", type=Path, help="writes a report there too: the attack, and a section on the audit")
-    made.add_argument("--json", type=Path, help="writes the figures there too")
+    _add_audit_exports(made)
     add_split(made, SPLITS[1:], SPLITS[-1])
     add_source(made)
 
     made = add_command(
         commands,
-        "train",
-        "watched:train",
-        "trains suites into folders",
-        "train purchase100_hi --models 4/2/2 --data DATA",
-        "Finished models are kept; resume with the same command.",
+        "audit-engine",
+        "watched:audit_engine",
+        "trains with a record and without it, and certifies epsilon of the training engine",
+        "audit-engine digits_hi --canary gradient --runs 2000",
     )
-    made.add_argument("suites", nargs="+", metavar="SUITE")
-    made.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")
-    add_suites(made, "--out")
+    made.add_argument("suite", metavar="SUITE", help="with DP; its recipe is audited")
+    canaries = ("gradient", "crafted", "mislabelled", "blank")
+    made.add_argument("--canary", choices=canaries, default="gradient", help="the record (default: %(default)s)")
+    made.add_argument("--runs", type=parse_count, default=2_000, help="trainings (default: %(default)s)")
+    made.add_argument("--full-batches", action="store_true", help="all records in every step, with the noise for that")
+    _add_audit_exports(made)
     add_data(made)
-    made.add_argument("--pretrained", help="folder or Hub model that text models start from")
     _add_workers(made)
-    made.add_argument("--stack", type=parse_count, help="small models computed as one (default: by size; 256 on a GPU)")
-    made.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
+    _add_runtime(made)
 
     made = add_command(
         commands,
-        "signals",
-        "watched:signals",
-        "computes what attacks need of trained suites",
-        "signals suites/cifar10_hi --signals loss margin --data DATA",
-        "What is done is kept; resume with the same command.",
+        "audit-scores",
+        "audit:audit_scores",
+        "epsilon as anybody's attack on anybody's models shows it",
+        "audit-scores scores.csv --design coins --delta 1e-5 --epsilon 4",
     )
-    made.add_argument("suites", nargs="+", type=Path, metavar="FOLDER", help="suite folders, complete")
-    made.add_argument("--signals", nargs="+", metavar="NAME", help="such as loss and margin (default: all)")
-    add_data(made)
-    _add_workers(made)
+    made.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE.csv",
+        help="a header and columns membership, score; perhaps model, pair",
+    )
+    designs = ("pairs", "coins", "one-per-model")
+    made.add_argument("--design", choices=designs, required=True, help="how members were drawn")
+    made.add_argument("--delta", type=float, required=True, help="of the guarantee that is tested")
+    made.add_argument("--guesses", type=parse_count, help="fixed beforehand (default: eight are tried)")
+    made.add_argument("--epsilon", type=float, help="what is claimed, for the report")
+    adjacencies = ("add or remove one", "substitution")
+    made.add_argument("--adjacency", choices=adjacencies, default=adjacencies[0], help="of the claim (%(default)s)")
+    made.add_argument("--unit", default="record", help="of privacy (default: %(default)s)")
+    made.add_argument("--accountant", default="not named", help="that made the claim, for the report")
+    made.add_argument("--attack", default="not named", help="that made the scores, for the report")
+    _add_audit_exports(made)
 
 
 class Extend(argparse.Action):
@@ -150,6 +195,20 @@ def _add_exports(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latex", type=Path, help="writes the table there too, for a paper (booktabs)")
     parser.add_argument("--figures", type=Path, help="writes the report's pictures into that folder")
     parser.add_argument("--format", choices=("png", "svg", "pdf"), default="png", help="of them (default: %(default)s)")
+
+
+def _add_audit_exports(parser: argparse.ArgumentParser) -> None:
+    """What an audit writes."""
+    parser.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
+    parser.add_argument("--json", type=Path, help="writes the numbers there too")
+
+
+def _add_runtime(parser: argparse.ArgumentParser) -> None:
+    """How models are trained."""
+    parser.add_argument(
+        "--stack", type=parse_count, help="small models computed as one (default: by size; 256 on a GPU)"
+    )
+    parser.add_argument("--microbatch", type=parse_count, help="records whose gradients are held at once (default: 16)")
 
 
 def _add_workers(parser: argparse.ArgumentParser) -> None:

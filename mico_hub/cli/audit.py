@@ -1,4 +1,4 @@
-"""`mico-hub audit`: the epsilon that an attack shows, beside the claimed one."""
+"""`mico-hub audit`, `audit-engine`, `audit-scores`: the epsilon that is shown, beside the claimed one."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from mico_hub.auditing import audit as audits
 from mico_hub.cache import atomic_write
 from mico_hub.cli import frame
 from mico_hub.cli.attack import attacking, attacks_of
+from mico_hub.cli.scores_file import read_scores
 from mico_hub.loading import open_suite
 from mico_hub.release.folder import truth_path
 from mico_hub.release.rows import as_rows
@@ -41,9 +42,7 @@ def audit(options: argparse.Namespace) -> None:
             options.source,
             manifest.suite.delta or audits.DELTA,
         )
-    if options.json is not None:
-        content = audits.as_json(found, manifest, options.split)
-        atomic_write(options.json, (json.dumps(content, indent=2) + "\n").encode())
+    _write_json(options, audits.as_json(found, manifest, options.split))
     if options.html is not None:
         from mico_hub.reporting import page  # which draws
 
@@ -55,3 +54,57 @@ def audit(options: argparse.Namespace) -> None:
         title = f"Audit of {options.suite}, {options.split}"
         page.write_report([result], options.html, title, [(found, manifest, options.split)])
     sys.stdout.write(audits.text(found, manifest, options.split) + "\n")
+
+
+def audit_engine(options: argparse.Namespace) -> None:
+    """Prints an audit of the training engine on a suite's recipe."""
+    from mico_hub.auditing import engine
+    from mico_hub.cli.workers import device_of, workers_of
+    from mico_hub.data import load_base
+    from mico_hub.suites import get_suite
+    from mico_hub.training.sgd import Runtime
+
+    suite = get_suite(options.suite)
+    device = device_of(options)
+    with workers_of(options, device) as workers:
+        found = engine.audit_engine(
+            engine.full_batches(suite) if options.full_batches else suite,
+            load_base(suite.dataset, options.data),
+            workers,
+            canary=options.canary,
+            runs=options.runs,
+            runtime=Runtime(device, options.stack, options.microbatch),
+        )
+    _write_json(options, engine.as_json(found))
+    if options.html is not None:
+        from mico_hub.reporting import page  # which draws
+
+        page.write_engine_audit(found, options.html, f"Audit of the training engine: {suite.name}")
+    sys.stdout.write(engine.text(found) + "\n")
+
+
+def audit_scores(options: argparse.Namespace) -> None:
+    """Prints an audit of scores that were made elsewhere."""
+    from mico_hub.auditing import scores
+
+    given = read_scores(options.file, options.design)
+    found = scores.audit_scores(
+        given.membership,
+        given.scores,
+        design=options.design,
+        delta=options.delta,
+        guesses=options.guesses,
+        pairs=given.pairs,
+        claim=scores.Claim(options.epsilon, options.adjacency, options.unit, options.accountant, options.attack),
+    )
+    _write_json(options, found.to_json())
+    if options.html is not None:
+        from mico_hub.reporting import page  # which draws
+
+        page.write_score_audit(found, options.html, f"Audit of {options.file.name}")
+    sys.stdout.write(f"{found}\n")
+
+
+def _write_json(options: argparse.Namespace, content: dict[str, Any]) -> None:
+    if options.json is not None:
+        atomic_write(options.json, (json.dumps(content, indent=2) + "\n").encode())

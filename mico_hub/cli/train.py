@@ -67,7 +67,9 @@ def signals(options: argparse.Namespace) -> None:
 
 
 def anything_kept(command: str, options: argparse.Namespace) -> bool:
-    """Whether something of what `train` or `signals` was asked for is there."""
+    """Whether something of what `train` or `signals` was asked for is there; an audit keeps nothing."""
+    if command not in ("train", "signals"):
+        return False
     if command == "train":
         return any(SuiteFolder(options.out / name).finished() for name in options.suites)
     folders = [SuiteFolder(root) for root in options.suites]

@@ -24,7 +24,12 @@ def signals(options: argparse.Namespace) -> int | None:
     return _run("signals", options)
 
 
-def _run(name: str, options: argparse.Namespace) -> int | None:
+def audit_engine(options: argparse.Namespace) -> int | None:
+    """Audits the training engine."""
+    return _run("audit_engine", options, "audit")
+
+
+def _run(name: str, options: argparse.Namespace, module: str = "train") -> int | None:
     told = os.environ.pop(WATCHED, None)
     if options.ray is not None and told is None:
         from mico_hub.cli.workers import device_of
@@ -34,7 +39,7 @@ def _run(name: str, options: argparse.Namespace) -> int | None:
     if told is not None:
         os.set_inheritable(int(told), False)
         atexit.register(os.write, int(told), b".")
-    code: int | None = getattr(import_module("mico_hub.cli.train"), name)(options)
+    code: int | None = getattr(import_module(f"mico_hub.cli.{module}"), name)(options)
     return code
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -18,7 +19,10 @@ from matplotlib.figure import Figure
 
 from mico_hub.attacks import KINDS
 from mico_hub.auditing import audit as audits
+from mico_hub.auditing import engine, scores
 from mico_hub.auditing.ceiling import suite_ceiling
+from mico_hub.auditing.engine import EngineAudit
+from mico_hub.auditing.scores import ScoreAudit
 from mico_hub.cache import atomic_write
 from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
@@ -136,20 +140,29 @@ def html(results: Sequence[Result], title: str, audited: Sequence[Audited] = ())
         if len(suites) > 1:
             sections.append(_track(track, of_track, keys))
         sections += [_suite(name, of_suite, keys) for name, of_suite in suites.items()]
+    return _page(
+        title,
+        sections,
+        [_audit(*each) for each in audited],
+        conclusions=conclusions(results),
+        lead=sections[0].pictures[0],
+        limits=limits(results),
+        keys=keys,
+    )
+
+
+def _page(title: str, sections: Sequence[_Section], audited: Sequence[_Section], **more: Any) -> str:
     script = (files("mico_hub.reporting") / "templates" / "report.js").read_text()
     return _ENVIRONMENT.get_template("report.html.jinja").render(
         title=title,
-        conclusions=conclusions(results),
-        lead=sections[0].pictures[0],
         sections=sections,
-        audits=[_audit(*each) for each in audited],
-        limits=limits(results),
-        keys=keys,
+        audits=audited,
         rates=list(_FPRS),
         script=script,
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         bound_label=figures.BOUND_LABEL,
         headroom_label=figures.HEADROOM_LABEL,
+        **{"keys": {}, "lead": None, **more},
     )
 
 
@@ -381,6 +394,47 @@ def _commands(main: Sequence[Result]) -> list[str]:
     ]
 
 
+def write_engine_audit(found: EngineAudit, path: Path, title: str) -> None:
+    """Writes the page of an engine's audit: picture, table, what holds."""
+    spans = [
+        figures.Span("claimed", found.suite.epsilon),
+        figures.Span("no assumption", low=found.free),
+        figures.Span("in the family", low=found.family),
+        figures.Span("if Gaussian", low=found.gaussian),
+    ]
+    picture = _spans("audit", found.suite.name, spans, found.suite.delta or 0.0)
+    table = _Table("Epsilon of the engine", *engine.table(found))
+    section = _Section(engine.heading(found), (), [picture], tables=[table], words=engine.notes(found))
+    atomic_write(path, _page(title, [], [section]).encode())
+
+
+def write_score_audit(found: ScoreAudit, path: Path, title: str) -> None:
+    """Writes the page of an audit of scores: terms, picture, table."""
+    bounds, claimed = found.bounds, found.claim.epsilon
+    spans = [
+        *([] if claimed is None else [figures.Span(f"claimed, {found.claim.adjacency}", claimed)]),
+        figures.Span("at least", low=bounds.certified),
+        figures.Span("if Gaussian", low=bounds.gaussian),
+        figures.Span("estimate", bounds.estimate, *(bounds.interval or ())),
+    ]
+    picture = _spans("audit", "the audit", spans, bounds.delta)
+    table = _Table("Epsilon that the scores show", *scores.table(found))
+    section = _Section(scores.heading(found), scores.terms(found), [picture], tables=[table])
+    atomic_write(path, _page(title, [], [section]).encode())
+
+
+def _spans(name: str, title: str, spans: Sequence[figures.Span], delta: float) -> Picture:
+    shown = [
+        each for each in spans if np.isfinite([e for e in (each.value, each.low, each.high) if e is not None]).all()
+    ]
+    return Picture(
+        name,
+        f"{title}: epsilon claimed, bounded and estimated",
+        f"Epsilon of {title}: {'; '.join(f'{each.label} {each.described}' for each in shown)}",
+        lambda _: figures.span_figure(shown, f"epsilon at delta {delta:g}"),
+    )
+
+
 def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
     suite, bounds = manifest.suite, found.bounds
     headers, rows = audits.table(found, manifest)
@@ -392,15 +446,7 @@ def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
         figures.Span("if Gaussian", low=bounds.gaussian),
         figures.Span("estimate", bounds.estimate, *(bounds.interval or ())),
     ]
-    spans = [
-        each for each in made if np.isfinite([e for e in (each.value, each.low, each.high) if e is not None]).all()
-    ]
-    picture = Picture(
-        f"{suite.name}-{split}-audit",
-        f"{suite.name}, {split}: epsilon claimed, bounded and estimated",
-        f"Epsilon of {suite.name}, {split}: {'; '.join(f'{each.label} {each.described}' for each in spans)}",
-        lambda _: figures.span_figure(spans, f"epsilon at delta {bounds.delta:g}"),
-    )
+    picture = _spans(f"{suite.name}-{split}-audit", f"{suite.name}, {split}", made, bounds.delta)
     return _Section(
         audits.heading(found, manifest, split),
         pictures=[picture],

@@ -1,0 +1,255 @@
+"""An audit of anybody's models from the scores of anybody's attack: what was drawn, what was guessed, what that shows.
+
+Three designs, each with its own condition; the bounds of `one_run` hold for all of them:
+
+- `pairs`: of two records exactly one was trained on, by a fair coin, many pairs a model. Turning a coin substitutes one
+  record. Models with exactly as many members as non-members, drawn uniformly, become pairs by a random matching.
+- `coins`: each record was trained on by a fair coin of its own, many records a model. Turning one adds or removes it.
+- `one-per-model`: as `coins`, with one record a model.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest
+
+from mico_hub import tables
+from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json
+from mico_hub.auditing.one_run import one_run_epsilon
+from mico_hub.auditing.pairs import Guesses, guess, match, pair_differences
+from mico_hub.cache import kept_nonce
+from mico_hub.messages import InputError, counted
+from mico_hub.scoring import LEVEL, Interval, auc, estimates
+
+FloatArray = NDArray[np.float64]
+Design = Literal["pairs", "coins", "one-per-model"]
+
+SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0)
+"""Of coins that are guessed, where the number was not fixed beforehand; each is a test, and pays for it."""
+ADJACENCY = {"pairs": "substitution", "coins": "add or remove one", "one-per-model": "add or remove one"}
+_UNFAIR = 1e-6  # a share of members that fair coins give more seldom than this is taken for a mistake
+
+
+class DesignError(InputError, ValueError):
+    """Memberships are not what the design says that they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is claimed of the models, for the report."""
+
+    epsilon: float | None = None  # None: nothing
+    adjacency: Literal["add or remove one", "substitution"] = "add or remove one"
+    unit: str = "record"  # of privacy: what one coin decides
+    accountant: str = "not named"
+    attack: str = "not named"
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreAudit:
+    """What scores show."""
+
+    design: Design
+    claim: Claim
+    models: int
+    points: int
+    tests: int  # numbers of guesses that were tried; 1: it was fixed beforehand
+    level: float  # of the bounds, whatever was tried
+    bounds: Bounds
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, for a machine; what is infinite is null."""
+        return {
+            "design": self.design,
+            "adjacency": ADJACENCY[self.design],
+            "models": self.models,
+            "points": self.points,
+            "claim": asdict(self.claim),
+            "tests": self.tests,
+            **bounds_json(self.bounds, self.level),
+        }
+
+    def __str__(self) -> str:
+        """The audit as a table, what it rests on, and what was not tested."""
+        return "\n\n".join([heading(self), tables.text(*table(self)), tables.text(("term", ""), terms(self))])
+
+
+def audit_scores(
+    membership: Sequence[ArrayLike] | ArrayLike,
+    scores: Sequence[ArrayLike] | ArrayLike,
+    *,
+    design: Design,
+    delta: float,
+    guesses: int | None = None,
+    pairs: Sequence[ArrayLike] | None = None,
+    level: float = LEVEL,
+    claim: Claim | None = None,
+) -> ScoreAudit:
+    """Lower bounds of epsilon from an attack's scores.
+
+    Args:
+        membership: A (points,) list of 0 and 1 for each model, or one list for a single model; with `one-per-model` one
+            list with a value a model.
+        scores: Like `membership`, higher for members; a score may depend on its model and on others that the audit
+            does not look at, not on memberships.
+        design: How members were drawn, see the module: it is the condition that the bounds rest on.
+        delta: Of the guarantee that is tested.
+        guesses: How many coins are guessed, fixed before the scores were seen. None: eight numbers are tried, and the
+            level of each is raised so that all together keep `level`.
+        pairs: With `pairs`, a (points,) list of pair numbers for each model, where pairs were drawn before training.
+            None: each model's members are matched with its non-members, by a secret that is kept in the cache and
+            belongs to these memberships.
+        level: Of confidence.
+        claim: What is claimed, for the report.
+
+    Raises:
+        DesignError: Memberships are not 0 and 1, or not what the design says.
+        ValueError: Scores are not finite, or shapes, `guesses`, `delta` or `level` do not fit.
+    """
+    labels, values = _checked(membership, scores, design)
+    coins = _paired(labels, values, pairs) if design == "pairs" else np.concatenate(labels)
+    number = len(coins)
+    if guesses is not None and not 1 <= guesses <= number:
+        raise ValueError(f"expected guesses from 1 to {number:,}, the coins, got {guesses:,}")
+    tried = [guesses] if guesses else sorted({max(1, round(share * number)) for share in SHARES})
+    each = 1 - (1 - level) / len(tried)
+    found = [_guessed(design, coins, np.concatenate(values), count) for count in tried]
+    best = max(found, key=lambda g: one_run_epsilon(g.correct, g.guesses, g.coins, delta, each))
+    return ScoreAudit(
+        design=design,
+        claim=claim or Claim(),
+        models=len(labels[0]) if design == "one-per-model" else len(labels),
+        points=sum(map(len, labels)),
+        tests=len(tried),
+        level=level,
+        bounds=Bounds.of(best, delta, _curve(labels, values), each),
+    )
+
+
+def _guessed(design: Design, coins: FloatArray | NDArray[Any], scores: FloatArray, guesses: int) -> Guesses:
+    if design == "pairs":
+        return guess(coins, guesses)
+    order = np.argsort(-scores, kind="stable")
+    members, others = order[: (guesses + 1) // 2], order[len(order) - guesses // 2 :]
+    correct = np.count_nonzero(coins[members] == 1) + np.count_nonzero(coins[others] == 0)
+    return Guesses(int(correct), guesses, len(coins))
+
+
+def _curve(labels: Sequence[NDArray[Any]], values: Sequence[FloatArray]) -> tuple[float, Interval | None]:
+    if len(labels) > 1 and all(0 < of_model.sum() < len(of_model) for of_model in labels):
+        found = estimates(labels, values)["AUC"]
+        return found.value, found.interval()
+    together = np.concatenate(labels)
+    return (auc(together, np.concatenate(values)) if 0 < together.sum() < len(together) else 0.5), None
+
+
+def _checked(
+    membership: Sequence[ArrayLike] | ArrayLike, scores: Sequence[ArrayLike] | ArrayLike, design: Design
+) -> tuple[list[NDArray[Any]], list[FloatArray]]:
+    if design not in get_args(Design):
+        raise DesignError(f"expected a design of {', '.join(get_args(Design))}, got {design!r}")
+    labels = [np.asarray(each) for each in _lists(membership)]
+    values = [np.asarray(each, dtype=np.float64) for each in _lists(scores)]
+    shapes = [[each.shape for each in lists] for lists in (labels, values)]
+    if shapes[0] != shapes[1] or any(len(shape) != 1 or 0 in shape for shape in shapes[0]) or not labels:
+        raise ValueError("expected a score for each membership, in lists of the same lengths, one at least")
+    if not all(np.isin(each, (0, 1)).all() for each in labels):
+        raise DesignError("expected memberships of 0 and 1, got others")
+    if not all(np.isfinite(each).all() for each in values):
+        raise ValueError("expected finite scores, got infinite ones or NaN")
+    if design == "one-per-model" and len(labels) > 1:
+        raise DesignError(f"expected one list with a value a model, got {len(labels)} lists: is it `coins`?")
+    if design != "pairs":
+        members, points = sum(int(each.sum()) for each in labels), sum(map(len, labels))
+        if binomtest(members, points).pvalue < _UNFAIR:
+            raise DesignError(f"expected members by fair coins, got {members:,} of {points:,}: no fair coins do that")
+        if len(labels) > 3 and all(2 * each.sum() == len(each) for each in labels):
+            raise DesignError("expected members by coins, got as many as non-members in every model: use `pairs`")
+    return labels, values
+
+
+def _lists(given: Any) -> list[Any]:
+    """A list for each model, also where there is one list in all."""
+    flat = len(given) > 0 and np.ndim(given[0]) == 0
+    return [given] if flat else list(given)
+
+
+def _paired(
+    labels: Sequence[NDArray[Any]], values: Sequence[FloatArray], pairs: Sequence[ArrayLike] | None
+) -> FloatArray:
+    """(coins,) the score of each pair's member less that of the other."""
+    if pairs is None:
+        what = hashlib.sha256(b"".join(each.astype(np.int8).tobytes() + b"|" for each in labels)).hexdigest()
+        try:
+            return pair_differences(values, match(labels, kept_nonce(f"scores {what}")))
+        except ValueError as error:
+            raise DesignError(f"{error}: give the pairs that were drawn, or use `coins`") from error
+    found = []
+    for model, (of_model, scores, numbers) in enumerate(zip(labels, values, _lists(pairs), strict=True)):
+        given = np.asarray(numbers)
+        if given.shape != of_model.shape:
+            raise ValueError(f"model {model}: expected a pair's number for each membership, got {given.shape}")
+        for number in np.unique(given):
+            places = np.flatnonzero(given == number)
+            if sorted(of_model[places].tolist()) != [0, 1]:
+                raise DesignError(
+                    f"model {model}, pair {number}: expected one member and one non-member, got memberships "
+                    f"{of_model[places].tolist()}"
+                )
+            member, other = places[np.argsort(of_model[places])[::-1]]
+            found.append(scores[member] - scores[other])
+    return np.array(found)
+
+
+def heading(found: ScoreAudit) -> str:
+    """What was audited."""
+    points = counted(found.points, "point")
+    return f"{counted(found.models, 'model')}, {points}, design {found.design}, delta {found.bounds.delta:g}"
+
+
+def table(found: ScoreAudit) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Headers and rows: what is claimed, the bounds, the estimate."""
+    claimed = "-" if found.claim.epsilon is None else f"{found.claim.epsilon:g}"
+    return HEADERS, [("claimed", claimed, ""), *bound_rows(found.bounds, ADJACENCY[found.design], found.level)]
+
+
+def terms(found: ScoreAudit) -> list[tuple[str, str]]:
+    """What an evaluator asks of a claim of differential privacy (NIST SP 800-226), and what this audit says of it."""
+    tuned = (
+        "nothing: the number of guesses was fixed beforehand"
+        if found.tests == 1
+        else f"{found.tests} numbers of guesses were tried, each at level {1 - (1 - found.level) / found.tests:.4g}"
+    )
+    conditions = {
+        "pairs": "of each pair one record was trained on, by a fair coin of its own",
+        "coins": "each record was trained on by a fair coin of its own",
+        "one-per-model": "each model's record was trained on by a fair coin, and models were trained on their own",
+    }
+    certified, claim = found.bounds.certified, found.claim
+    if claim.epsilon is None:
+        stands = "none was given"
+    elif claim.adjacency != ADJACENCY[found.design]:
+        stands = f"for {claim.adjacency}: not compared, {ADJACENCY[found.design]} may show up to twice as much"
+    else:
+        stands = "refuted" if certified > claim.epsilon else "not refuted; no audit proves it"
+    return [
+        ("unit of privacy", claim.unit),
+        ("adjacency", ADJACENCY[found.design]),
+        ("delta", f"{found.bounds.delta:g}"),
+        ("accountant of the claim", claim.accountant),
+        ("attack", claim.attack),
+        ("certified", f"epsilon of at least {certified:.2f} at {found.level:.0%}, if {conditions[found.design]}"),
+        ("the claim", stands),
+        ("what it could show", f"{_perfect(found):.2f} with a perfect attack and as many guesses"),
+        ("what tuning cost", tuned),
+        ("not tested", "other attacks, other records, other trainings; what else the models' training data give away"),
+    ]
+
+
+def _perfect(found: ScoreAudit) -> float:
+    of = found.bounds.guesses
+    return one_run_epsilon(of.guesses, of.guesses, of.coins, found.bounds.delta, 1 - (1 - found.level) / found.tests)
