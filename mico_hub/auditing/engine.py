@@ -192,7 +192,9 @@ def family_epsilon(errors: Errors, sampling_rate: float, steps: int, delta: floa
     def mechanism(noise: float) -> Ceiling:
         return ceiling(noise, sampling_rate, steps, "add_remove")
 
-    low, high = 0.1, 0.2  # not refuted, refuted
+    low = high = 1.0  # not refuted, refuted
+    while refuted(errors, mechanism(low), level):
+        low, high = low / 2, low
     while not refuted(errors, mechanism(high), level):
         low, high = high, 2 * high
     while high / low > 1 + _TOLERANCE:
