@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mico_hub import tables
 from mico_hub.auditing.gaussian import gdp_mu
 from mico_hub.auditing.one_run import fdp_epsilon, gdp_one_run_epsilon, one_run_epsilon
-from mico_hub.auditing.pairs import guess, select_guesses
+from mico_hub.auditing.pairs import guess, right_pairs, select_guesses
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_count
 from mico_hub.progress import Bar
@@ -61,8 +61,8 @@ def measure(options: argparse.Namespace) -> None:
     for name, epsilon in Bar(cases, desc="mechanisms", leave=False):
         scores, delta = MECHANISMS[name]
         rng = np.random.default_rng(0)
-        guesses = select_guesses(scores(epsilon, SHADOWS, rng), MODELS * PAIRS, delta or DELTA)
-        found = [guess(scores(epsilon, MODELS, rng), guesses) for _ in range(options.runs)]
+        guesses = select_guesses(right_pairs(scores(epsilon, SHADOWS, rng)), MODELS * PAIRS, delta or DELTA)
+        found = [guess(right_pairs(scores(epsilon, MODELS, rng)), guesses) for _ in range(options.runs)]
         cells = [name, f"{epsilon:g}", f"{guesses:,}"]
         for bound in (one_run_epsilon, fdp_epsilon, gdp_one_run_epsilon):
             values = np.array([bound(each.correct, each.guesses, each.coins, delta or DELTA) for each in found])

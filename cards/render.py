@@ -42,6 +42,8 @@ def dataset_card(root: Path) -> str:
         any_private=any(suite.private for suite in suites),
         any_hidden=any(manifest.commitments for manifest in manifests),
         any_original=any(manifest.origin for manifest in manifests),
+        any_exact=any(suite.design == "exact" for suite in suites),
+        any_coins=any(suite.design == "coins" for suite in suites),
         any_signals=any(repository.signal_files(root, suite.name) for suite in suites),
         any_ours=not all(manifest.origin for manifest in manifests),
         versions=_versions(root),
@@ -155,9 +157,15 @@ def recipe(suite: Suite) -> str:
     }[suite.order]
     clip = "" if suite.max_grad_norm is None else f", the batch's gradient clipped to norm {suite.max_grad_norm:g}"
     return (
-        f"{MODELS[suite.model].title}; {suite.n:,} training records of which {suite.m} are challenge members; "
+        f"{MODELS[suite.model].title}; {_records(suite)}; "
         f"{suite.epochs} epochs ({suite.steps:,} steps); {order}; {suite.optimiser}{clip}."
     )
+
+
+def _records(suite: Suite) -> str:
+    if suite.design == "coins":
+        return f"{suite.n - suite.m:,} training records, and each of {2 * suite.m} canaries by a fair coin of its own"
+    return f"{suite.n:,} training records of which {suite.m} are challenge members"
 
 
 def privacy(manifest: Manifest) -> str:

@@ -76,6 +76,29 @@ def draw(num_records: int, n: int, m: int) -> Split:
     return Split(challenge, membership, np.sort(training), np.sort(evaluation))
 
 
+def draw_coins(num_records: int, n: int, m: int) -> Split:
+    """Draws a model's records with membership by independent fair coins, for an audit in one run.
+
+    Its challenge is the last 2m records of the base dataset, the canaries, in every model. It is trained on n - m of
+    the others and on those canaries whose coin says so: n records on average.
+
+    Args:
+        num_records: N, records in the base dataset.
+        n: Training records on average.
+        m: Half of the canaries.
+
+    Raises:
+        ValueError: The sizes do not fit: 1 <= m <= n and n + m <= N.
+    """
+    if not (1 <= m <= n and n + m <= num_records):
+        raise ValueError(f"expected 1 <= m <= n and n + m <= N, got m={m}, n={n}, N={num_records}")
+    others = num_records - 2 * m
+    challenge = np.arange(others, num_records, dtype=np.int64)
+    membership = (np.frombuffer(os.urandom(2 * m), dtype=np.uint8) & 1).astype(np.int8)
+    training = np.sort(random_order(others)[: n - m])
+    return Split(challenge, membership, training, evaluation_records(num_records, challenge, training))
+
+
 def evaluation_records(num_records: int, challenge: Indices, training: Indices) -> Indices:
     """The records that are in neither `challenge` nor `training`, ascending: what `Split.evaluation` holds."""
     seen = np.zeros(num_records, dtype=bool)

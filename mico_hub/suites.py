@@ -49,8 +49,8 @@ class Suite:
     track: str  # the suites of a track are ranked together
     dataset: str  # a name in `mico_hub.data.DATASETS`
     model: str  # a name in `mico_hub.models.MODELS`
-    n: int  # training records per model, the member challenges among them
-    m: int  # member challenges per model; as many non-members
+    n: int  # training records per model, the member challenges among them; with coins on average
+    m: int  # member challenges per model; as many non-members; with coins on average
     epsilon: float  # claimed budget, add or remove one record; inf: trained without DP
     delta: float | None  # None without DP
     batch_size: int  # records; with Poisson sampling see `sampling_rate`
@@ -197,6 +197,20 @@ def _digits(name: str, epsilon: float) -> Suite:
     )
 
 
+def _digits_audit(name: str, epsilon: float) -> Suite:
+    """Made to be audited: 600 canaries, each trained on by a fair coin of its own."""
+    return replace(
+        _digits(name, epsilon),
+        track="digits_audit",
+        dataset="digits_canaries",
+        n=700,
+        m=300,
+        batch_size=350,
+        design="coins",
+        models=(300, 100, 100),
+    )
+
+
 def _table() -> Iterator[Suite]:
     yield _cifar10("cifar10_inf", math.inf)
     yield _cifar10("cifar10_hi", 10)
@@ -213,6 +227,8 @@ def _table() -> Iterator[Suite]:
     yield _digits("digits_inf", math.inf)
     yield _digits("digits_hi", 10)
     yield _digits("digits_lo", 4)
+    yield _digits_audit("digits_audit_hi", 10)
+    yield _digits_audit("digits_audit_lo", 4)
 
 
 SUITES: Mapping[str, Suite] = MappingProxyType({suite.name: suite for suite in _table()})

@@ -24,6 +24,7 @@ from threadpoolctl import threadpool_limits
 
 from mico_hub.release.rows import Row
 from mico_hub.splits import Indices
+from mico_hub.suites import Design
 
 ERROR_RATE = 1e-6
 TILTS = tuple(sign * size for size in (3.0, 6.0, 12.0, 24.0, 48.0) for sign in (1, -1))
@@ -68,6 +69,7 @@ def attack(
     truth: Mapping[int, npt.NDArray[np.integer[Any]]],
     num_records: int,
     features: Mapping[str, Values],
+    design: Design = "exact",
 ) -> list[Blind]:
     """Tries every feature on all models whose membership is known.
 
@@ -76,6 +78,7 @@ def attack(
         truth: Model id -> hidden membership, as far as it is at hand.
         num_records: N, records of the base dataset.
         features: Of the records themselves, (N,) each: labels, sizes, whatever can be had without a model.
+        design: With `coins` the number of members is random, too, and looked at.
     """
     known = [row for row in rows if row["membership"] is not None or row["model_id"] in truth]
     labels = [
@@ -84,6 +87,8 @@ def attack(
     tables = list(_features(known, labels, rows, num_records, features))
     sums = {name: rank_sums([table[name] for table in tables], labels) for name in tables[0]}
     sums |= {name: counted(counts, labels) for name, counts in _COUNTS.items()}
+    if design == "coins":
+        sums["number of members"] = coin_sums(labels)
     trained = {
         name: (rank_sums([scores for scores, _ in used], [of_model for _, of_model in used]), len(used))
         for name, used in _trained(tables, labels).items()
@@ -272,6 +277,16 @@ def counted(count: Count, labels: Labels) -> Sums:
         scale,
         np.stack([mgf[kind] for kind in of]),
     )
+
+
+def coin_sums(labels: Labels) -> Sums:
+    """The number of members of each model less its mean, where each record is one by a fair coin."""
+    number = np.array([len(member) for member in labels], dtype=float)
+    scale = math.sqrt(float(number.max()) / 4) or 1.0
+    tilts = tilts_of(scale, len(labels))
+    # E exp(t (x - M / 2)) = cosh(t / 2)^M, whose logarithm is that of a sum of two exponentials.
+    log_mgf = number[:, None, None] * (np.logaddexp(tilts / 2, -tilts / 2) - math.log(2))
+    return Sums(np.array([member.sum() for member in labels]) - number / 2, number / 4, scale, log_mgf)
 
 
 def _features(

@@ -45,7 +45,8 @@ USE_CASES = ("Research on membership inference attacks.", "Auditing of different
 LIMITATIONS = (
     "A score on this benchmark is not the risk of another model or of other data.",
     "Epsilon and delta are for adding or removing one record. Exactly half of a model's challenge records are members, "
-    "so that the game is one of substitution, for which epsilon is larger.",
+    "so that the game is one of substitution, for which epsilon is larger; but in suites by coins, where each is one "
+    "by a fair coin of its own.",
 )
 
 COLUMNS: Mapping[str, str] = MappingProxyType(

@@ -113,7 +113,7 @@ def _inspect(root: Path, fresh: Path, paths: Sequence[str], suites: Path, load: 
                 folder, rows, retrain, common, lambda row: (root / row["checkpoint"]).read_bytes()
             ):
                 (found.notes if same else found.problems).append(f"{name}: {line}")
-        found.tried[name] = blind.attack(rows, hidden, len(data), record_features(data))
+        found.tried[name] = blind.attack(rows, hidden, len(data), record_features(data), manifest.suite.design)
         found.problems += [
             f"{name}: without any model, members differ in: {each.feature} ({each.deviations:+.1f} standard deviations)"
             for each in found.tried[name]
@@ -214,9 +214,9 @@ def _unopened(folder: SuiteFolder, manifest: Manifest, rows: Sequence[Row]) -> I
         path = folder.opening_path(split)
         opening = folder.opening(split)
         truth = [row for row in folder.truth() if row["split"] == split]
-        for problem in opening.differences(truth):
+        for problem in opening.differences(truth, manifest.suite.design):
             yield f"{path.name}: it is not the suite's truth: {problem}"
-        for problem in opening.differences([row for row in rows if row["split"] == split]):
+        for problem in opening.differences([row for row in rows if row["split"] == split], manifest.suite.design):
             yield f"{path.name}: {problem}"
         if opening.commitment() != commitment:
             yield f"{path.name}: it opens {opening.commitment()}, expected {commitment}"

@@ -21,7 +21,7 @@ WORDS = ("a", "dull", "charming", "film", "of", "tireless", "wit", "and", "no", 
 def base_dataset(name: str, num_records: int = N) -> BaseDataset:
     """Random records of the dataset's shape."""
     rng = np.random.default_rng(0)
-    shape = {"cifar10": (3, 32, 32), "purchase100": (600,), "digits": (64,)}.get(name)
+    shape = {"cifar10": (3, 32, 32), "purchase100": (600,)}.get(name, (64,) if name.startswith("digits") else None)
     high = {"cifar10": 256, "purchase100": 2, "digits": 17}.get(name, 2)
     classes = {"purchase100": 100, "sst2": 2}.get(name, 10)
     raw: torch.Tensor | tuple[str, ...]
@@ -34,6 +34,7 @@ def base_dataset(name: str, num_records: int = N) -> BaseDataset:
         "cifar10": cifar10.normalise,
         "purchase100": torch.Tensor.float,
         "digits": digits.normalise,
+        "digits_canaries": digits.normalise,
         "sst2": roberta.tokenise,
     }
     return BaseDataset(name, raw, labels, f"{num_records:064x}", "synthetic", prepare[name])  # type: ignore[arg-type]

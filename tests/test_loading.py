@@ -31,7 +31,7 @@ from mico_hub.release.tensors import sha256_of
 from mico_hub.sources import PublishedFolder, SourceError, embedded, published_hub
 from mico_hub.suites import SUITES, UnknownSuiteError
 
-EMBEDDED = [suite.name for suite in SUITES.values() if suite.dataset == embedded.DATASET]
+EMBEDDED = [suite.name for suite in SUITES.values() if suite.dataset in embedded.DATASETS]
 
 
 @pytest.fixture

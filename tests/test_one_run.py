@@ -17,7 +17,7 @@ from scipy.stats import binom, norm
 
 from mico_hub.auditing.gaussian import gdp_delta, gdp_epsilon, gdp_mu, mu_of_auc, mu_of_rates
 from mico_hub.auditing.one_run import fdp_epsilon, gdp_one_run_epsilon, one_run_epsilon, one_run_p_value
-from mico_hub.auditing.pairs import guess, match, pair_differences, select_guesses
+from mico_hub.auditing.pairs import guess, match, pair_differences, right_coins, right_pairs, select_guesses
 
 BOUNDS: dict[str, Callable[..., float]] = {
     "one-run": one_run_epsilon,
@@ -123,8 +123,8 @@ def test_bounds_are_above_the_truth_as_seldom_as_they_say(name: str, epsilon: fl
         pairs = match(list(members), rng.bytes(32))
         return pair_differences(list(mechanism(epsilon, members, rng)), pairs)
 
-    guesses = select_guesses(game(), MODELS * M, delta)
-    found = [guess(game(), guesses) for _ in range(RUNS)]
+    guesses = select_guesses(right_pairs(game()), MODELS * M, delta)
+    found = [guess(right_pairs(game()), guesses) for _ in range(RUNS)]
     for label in ("one-run", "f-DP", *(["Gaussian"] if name == "gaussian" else [])):
         bounds = np.array([BOUNDS[label](each.correct, each.guesses, each.coins, delta) for each in found])
         assert np.mean(bounds > epsilon) <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS), label
@@ -142,8 +142,8 @@ def test_scores_that_say_nothing_certify_nothing(shift: float) -> None:
         scores = rng.normal(size=members.shape) + shift * rng.normal(size=(MODELS, 1))
         return pair_differences(list(scores), match(list(members), rng.bytes(32)))
 
-    for guesses in (10, select_guesses(null(), MODELS * M, 1e-5), MODELS * M):
-        found = [guess(null(), guesses) for _ in range(RUNS)]
+    for guesses in (10, select_guesses(right_pairs(null()), MODELS * M, 1e-5), MODELS * M):
+        found = [guess(right_pairs(null()), guesses) for _ in range(RUNS)]
         for label, bound in BOUNDS.items():
             above = np.mean([bound(each.correct, each.guesses, each.coins, 1e-5) > 0 for each in found])
             assert above <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS), (label, guesses)
@@ -174,10 +174,19 @@ def test_a_matching_is_the_same_for_the_same_secret_and_another_for_each_model()
 
 
 def test_the_largest_differences_are_guessed_and_equal_scores_are_wrong() -> None:
-    assert guess([1.0, -2.0, 3.0], 2).correct == 1
-    assert guess([1.0, -1.0, 1.0], 2).correct == 1  # the first ones of those that are as different
-    assert guess([0.0, 0.0, 0.0], 3).correct == 0
-    assert guess([5.0, 4.0, 0.0], 3).correct == 2
+    for differences, guesses, correct in (
+        ([1.0, -2.0, 3.0], 2, 1),
+        ([1.0, -1.0, 1.0], 2, 1),  # the first ones of those that are as different
+        ([0.0, 0.0, 0.0], 3, 0),
+        ([5.0, 4.0, 0.0], 3, 2),
+    ):
+        found = guess(right_pairs(differences), guesses)
+        assert (found.correct, found.guesses, found.coins) == (correct, guesses, 3)
+
+
+def test_the_highest_and_the_lowest_are_guessed_in_turns() -> None:
+    assert right_coins([1, 0, 1, 0, 0], [5.0, 4.0, 3.0, 2.0, 1.0]).tolist() == [True, True, False, True, True]
+    assert right_coins([0, 1], [2.0, 1.0]).tolist() == [False, False]
 
 
 def test_the_order_of_pairs_does_not_say_which_record_is_the_member() -> None:
@@ -190,9 +199,9 @@ def test_the_order_of_pairs_does_not_say_which_record_is_the_member() -> None:
 def test_how_many_to_guess_is_where_the_other_models_are_right() -> None:
     rng = np.random.default_rng(0)
     clear, rest = np.full(100, 10.0) + rng.random(100), rng.normal(0, 1, 4_900)
-    found = select_guesses(np.concatenate([clear, rest]), 5_000, 1e-5)
+    found = select_guesses(right_pairs(np.concatenate([clear, rest])), 5_000, 1e-5)
     assert 60 < found < 160
-    assert select_guesses(-np.ones(100), 5_000, 1e-5) == 5_000
+    assert select_guesses(np.zeros(100, dtype=bool), 5_000, 1e-5) == 5_000
 
 
 @pytest.mark.parametrize("mu", [0.1, 1.0, 5.0, 12.0])

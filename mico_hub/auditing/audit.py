@@ -1,7 +1,8 @@
 """What an attack shows of a suite's epsilon, beside what is claimed: certified bounds, and an estimate labelled so."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json, f
 from mico_hub.auditing.ceiling import suite_ceiling
 from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.auditing.one_run import one_run_epsilon
-from mico_hub.auditing.pairs import guess, match, pair_differences, select_guesses
+from mico_hub.auditing.pairs import Rights, guess, match, pair_differences, right_coins, right_pairs, select_guesses
 from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
 from mico_hub.scoring import estimates
+from mico_hub.suites import Design
 
 FloatArray = NDArray[np.float64]
 
@@ -25,9 +27,13 @@ DELTA = 1e-5
 """Of the guarantee that is tested where a suite claims none."""
 
 
+ADJACENCY: Mapping[Design, str] = MappingProxyType({"exact": "substitution", "coins": "add or remove one"})
+"""How memberships were drawn -> what one of them decides."""
+
+
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Epsilon as an attack shows it on a split, all for substitution."""
+    """Epsilon as an attack shows it on a split, for substitution or, by coins, for adding or removing a record."""
 
     attack: str  # title
     scores: Sequence[FloatArray]  # (2m,) for each model
@@ -43,10 +49,11 @@ def audit(
     nonce: bytes,
     source: str | None = None,
     delta: float = DELTA,
+    design: Design = "exact",
 ) -> Audit:
-    """Audits the models of a split with a reference attack, by pairs of a member and a non-member.
+    """Audits the models of a split with a reference attack, by pairs of a member and a non-member, or by coins.
 
-    How many pairs are guessed is fixed on the train models, each attacked with the others as shadows; the targets are
+    How many are guessed is fixed on the train models, each attacked with the others as shadows; the targets are
     attacked with all train models as shadows, each on its own.
 
     Args:
@@ -57,22 +64,27 @@ def audit(
         nonce: Secret and fixed before the scores were: it draws the pairs, see `Handle.pairs_nonce`.
         source: Where the suite is, as for `load_model`.
         delta: Of the guarantee that is tested.
+        design: The suite's: with `coins` each record is a coin of its own, and there are no pairs.
 
     Raises:
         ValueError: As `attack`; or a model has not as many members as non-members.
     """
-    known = [np.asarray(row["membership"]) for row in train]
-    ids, train_ids = ([row["model_id"] for row in rows] for rows in (targets, train))
-    pairs = match(membership, nonce, ids)
-    of_train = pair_differences(attack_scores(name, train, source=source), match(known, nonce, train_ids))
-    guesses = select_guesses(of_train, sum(map(len, pairs)), delta)
+
+    def right(rows: Sequence[Row], labels: Sequence[ArrayLike], scores: Sequence[FloatArray]) -> Rights:
+        if design == "coins":
+            return right_coins(np.concatenate([np.asarray(each) for each in labels]), np.concatenate(scores))
+        return right_pairs(pair_differences(scores, match(labels, nonce, [row["model_id"] for row in rows])))
+
+    of_train = right(train, [row["membership"] for row in train], attack_scores(name, train, source=source))  # type: ignore[misc]
     scores = attack_scores(name, targets, train, source)
+    of_targets = right(targets, membership, scores)
+    guesses = select_guesses(of_train, len(of_targets), delta)
     auc = estimates(membership, scores)["AUC"]
     return Audit(
         attack=find(name).title,
         scores=scores,
         models=len(targets),
-        bounds=Bounds.of(guess(pair_differences(scores, pairs), guesses), delta, (auc.value, auc.interval())),
+        bounds=Bounds.of(guess(of_targets, guesses), delta, (auc.value, auc.interval())),
     )
 
 
@@ -85,24 +97,29 @@ def heading(found: Audit, manifest: Manifest, split: str) -> str:
 def table(found: Audit, manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and rows: what is claimed, the bounds, and the estimate."""
     suite = manifest.suite
-    ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
+    ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY[suite.design]
     most = ("-", "") if ceiling is None else (f"{ceiling.epsilon(found.bounds.delta):.2f}", "by PLD")
     claimed: list[tuple[str, ...]] = [
         ("claimed, add or remove one record", f"{suite.epsilon:g}", ""),
-        ("at most, substitution", *most),
+        (f"at most, {adjacency}", *most),
     ]
-    return HEADERS, [*claimed, *bound_rows(found.bounds, "substitution")]
+    return HEADERS, [*claimed, *bound_rows(found.bounds, adjacency)]
 
 
 def notes(found: Audit, manifest: Manifest) -> list[str]:
     """How members were called, what the bound could have been, and how far the attack is from what could be found."""
     of = found.bounds.guesses
     perfect = one_run_epsilon(of.guesses, of.guesses, of.coins, found.bounds.delta)
+    drawn = (
+        f"Each record was a member by a fair coin of its own. Of the {of.coins:,} coins, the {of.guesses:,} with the "
+        f"highest and the lowest scores are guessed"
+        if manifest.suite.design == "coins"
+        else f"Each model's members are matched with its non-members at random, by a secret that was drawn before "
+        f"training. Of the {of.coins:,} pairs, the {of.guesses:,} with the largest difference are guessed"
+    )
     lines = [
-        f"Each model's members are matched with its non-members at random, by a secret that was drawn before training. "
-        f"Of the {of.coins:,} pairs, the {of.guesses:,} with the largest difference are guessed, a number fixed on the "
-        f"train models. All of them right would certify {perfect:.2f}: a bound below the claim does not mean that the "
-        f"claim is loose.",
+        f"{drawn}, a number fixed on the train models. All of them right would certify {perfect:.2f}: a bound below "
+        f"the claim does not mean that the claim is loose.",
         "This is one test: another attack on the same truth is another one, and the best of several is not certified.",
     ]
     headroom = suite_headroom(manifest.suite, manifest.noise_multiplier)
@@ -120,7 +137,7 @@ def text(found: Audit, manifest: Manifest, split: str) -> str:
 def as_json(found: Audit, manifest: Manifest, split: str) -> dict[str, Any]:
     """Everything in `text`, for a machine; what is infinite is null."""
     suite = manifest.suite
-    ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
+    ceiling = suite_ceiling(suite, manifest.noise_multiplier)
     headroom = suite_headroom(suite, manifest.noise_multiplier)
     return {
         "suite": suite.name,

@@ -109,8 +109,20 @@ def ceiling(noise_multiplier: float, sampling_rate: float, steps: int, adjacency
     return Ceiling(noise_multiplier, sampling_rate, steps, adjacency)
 
 
-def suite_ceiling(suite: Suite, noise_multiplier: float | None, adjacency: Adjacency) -> Ceiling | None:
-    """The ceiling of a suite trained with that noise; None without DP or without Poisson sampling."""
+def adjacency_of(suite: Suite) -> Adjacency:
+    """What one membership decides: with coins a record is there or not, else it took another one's place."""
+    return "add_remove" if suite.design == "coins" else "substitution"
+
+
+def suite_ceiling(suite: Suite, noise_multiplier: float | None, adjacency: Adjacency | None = None) -> Ceiling | None:
+    """The ceiling of a suite trained with that noise; None without DP or without Poisson sampling.
+
+    Args:
+        suite: The recipe.
+        noise_multiplier: None without DP.
+        adjacency: None: of the game that the suite plays, see `adjacency_of`.
+    """
+    adjacency = adjacency or adjacency_of(suite)
     if noise_multiplier is None or suite.order != "poisson":
         return None
     return ceiling(noise_multiplier, suite.sampling_rate, suite.steps, adjacency)

@@ -22,6 +22,7 @@ from mico_hub.auditing.one_run import one_run_epsilon
 from mico_hub.scoring import LEVEL
 
 FloatArray = NDArray[np.float64]
+Rights = NDArray[np.bool_]
 
 _SHARES = 60  # of coins guessed, that `select_guesses` compares
 _FEWEST = 5  # guesses: below, no number of right ones refutes anything at 95%
@@ -71,24 +72,50 @@ def pair_differences(scores: Sequence[ArrayLike], pairs: Sequence[NDArray[np.int
     return np.concatenate([each[:, 0] - each[:, 1] for each in by_model])
 
 
-def guess(differences: ArrayLike, guesses: int) -> Guesses:
-    """Guesses that the record with the higher score is the member, for the pairs with the largest differences.
+def right_pairs(differences: ArrayLike) -> Rights:
+    """(coins,) whether the record with the higher score is the member, the largest differences first.
+
+    Of pairs that are as different the first ones come first, in the order of `match`; equal scores are a wrong guess.
 
     Args:
         differences: (coins,) as `pair_differences` gives them.
-        guesses: How many, fixed beforehand; of pairs that are as different the first ones, in the order of `match`.
-            Equal scores are a wrong guess.
     """
     given = np.asarray(differences, dtype=np.float64)
-    largest = np.argsort(-np.abs(given), kind="stable")[:guesses]
-    return Guesses(int(np.count_nonzero(given[largest] > 0)), guesses, len(given))
+    right: Rights = given[np.argsort(-np.abs(given), kind="stable")] > 0
+    return right
 
 
-def select_guesses(differences: ArrayLike, coins: int, delta: float, level: float = LEVEL) -> int:
-    """How many of the coins to guess, by what other models' pairs would certify: on the train models.
+def right_coins(membership: ArrayLike, scores: ArrayLike) -> Rights:
+    """(coins,) whether a record is what its score says: the highest a member, the lowest none, and so on in turns.
 
     Args:
-        differences: (any number,) of pairs of other models, attacked in the same way.
+        membership: (coins,) of 0 and 1, each by a fair coin.
+        scores: (coins,) comparable with each other, higher for members.
+    """
+    labels, values = np.asarray(membership), np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    turns = np.empty(len(order), dtype=np.int64)
+    highest = (len(order) + 1) // 2
+    turns[0::2], turns[1::2] = order[:highest], order[highest:][::-1]
+    right: Rights = labels[turns] == (np.arange(len(turns)) % 2 == 0)
+    return right
+
+
+def guess(right: Rights, guesses: int) -> Guesses:
+    """The first guesses of all.
+
+    Args:
+        right: (coins,) whether each guess would be right, the surest first.
+        guesses: How many, fixed beforehand.
+    """
+    return Guesses(int(np.count_nonzero(right[:guesses])), guesses, len(right))
+
+
+def select_guesses(others: Rights, coins: int, delta: float, level: float = LEVEL) -> int:
+    """How many of the coins to guess, by what other models' would certify: on the train models.
+
+    Args:
+        others: (any number,) whether guesses on other models would be right, the surest first.
         coins: Of the models that it is for.
         delta: Of the guarantee that is tested.
         level: Of confidence.
@@ -96,12 +123,10 @@ def select_guesses(differences: ArrayLike, coins: int, delta: float, level: floa
     Returns:
         The number for which the same share of right guesses would certify most; all coins, where none would.
     """
-    given = np.asarray(differences, dtype=np.float64)
-    order = np.argsort(-np.abs(given), kind="stable")
-    right = np.cumsum(given[order] > 0)
+    right = np.cumsum(others)
     best, most = coins, 0.0
     for guesses in np.unique(np.geomspace(min(_FEWEST, coins), coins, _SHARES).astype(int)).tolist():
-        seen = max(round(guesses / coins * len(given)), 1)
+        seen = max(round(guesses / coins * len(others)), 1)
         # As sure as the train models are of it: their share of right guesses, less a standard error.
         share = right[seen - 1] / seen - np.sqrt(right[seen - 1] * (seen - right[seen - 1]) / seen**3)
         bound = one_run_epsilon(int(share * guesses), guesses, coins, delta, level)

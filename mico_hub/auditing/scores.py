@@ -20,7 +20,7 @@ from scipy.stats import binomtest
 from mico_hub import tables
 from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json
 from mico_hub.auditing.one_run import one_run_epsilon
-from mico_hub.auditing.pairs import Guesses, guess, match, pair_differences
+from mico_hub.auditing.pairs import guess, match, pair_differences, right_coins, right_pairs
 from mico_hub.cache import kept_nonce
 from mico_hub.messages import InputError, counted
 from mico_hub.scoring import LEVEL, Interval, auc, estimates
@@ -111,13 +111,15 @@ def audit_scores(
         ValueError: Scores are not finite, or shapes, `guesses`, `delta` or `level` do not fit.
     """
     labels, values = _checked(membership, scores, design)
-    coins = _paired(labels, values, pairs) if design == "pairs" else np.concatenate(labels)
-    number = len(coins)
-    if guesses is not None and not 1 <= guesses <= number:
-        raise ValueError(f"expected guesses from 1 to {number:,}, the coins, got {guesses:,}")
-    tried = [guesses] if guesses else sorted({max(1, round(share * number)) for share in SHARES})
+    if design == "pairs":
+        right = right_pairs(_paired(labels, values, pairs))
+    else:
+        right = right_coins(np.concatenate(labels), np.concatenate(values))
+    if guesses is not None and not 1 <= guesses <= len(right):
+        raise ValueError(f"expected guesses from 1 to {len(right):,}, the coins, got {guesses:,}")
+    tried = [guesses] if guesses else sorted({max(1, round(share * len(right))) for share in SHARES})
     each = 1 - (1 - level) / len(tried)
-    found = [_guessed(design, coins, np.concatenate(values), count) for count in tried]
+    found = [guess(right, count) for count in tried]
     best = max(found, key=lambda g: one_run_epsilon(g.correct, g.guesses, g.coins, delta, each))
     return ScoreAudit(
         design=design,
@@ -128,15 +130,6 @@ def audit_scores(
         level=level,
         bounds=Bounds.of(best, delta, _curve(labels, values), each),
     )
-
-
-def _guessed(design: Design, coins: FloatArray | NDArray[Any], scores: FloatArray, guesses: int) -> Guesses:
-    if design == "pairs":
-        return guess(coins, guesses)
-    order = np.argsort(-scores, kind="stable")
-    members, others = order[: (guesses + 1) // 2], order[len(order) - guesses // 2 :]
-    correct = np.count_nonzero(coins[members] == 1) + np.count_nonzero(coins[others] == 0)
-    return Guesses(int(correct), guesses, len(coins))
 
 
 def _curve(labels: Sequence[NDArray[Any]], values: Sequence[FloatArray]) -> tuple[float, Interval | None]:

@@ -41,6 +41,7 @@ def audit(options: argparse.Namespace) -> None:
             suite.pairs_nonce(options.split, options.truth),
             options.source,
             manifest.suite.delta or audits.DELTA,
+            manifest.suite.design,
         )
     _write_json(options, audits.as_json(found, manifest, options.split))
     if options.html is not None:

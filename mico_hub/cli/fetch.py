@@ -35,7 +35,7 @@ def open_truth(options: argparse.Namespace) -> None:
     suite = open_suite(opening.suite, options.source)
     rows = as_rows(suite.split(opening.split))
     published = suite.manifest.commitments.get(opening.split, "none")
-    problems = opening.differences(rows)
+    problems = opening.differences(rows, suite.manifest.suite.design)
     if (found := opening.commitment()) != published:
         problems.insert(0, f"it opens {found}, and the commitment that was published is {published}")
     if problems:

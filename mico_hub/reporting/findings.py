@@ -47,7 +47,7 @@ def limits(results: Sequence[Result]) -> list[str]:
     words += on_few(results)
     if any(result.split == REVEALED_SPLIT for result in several):
         words.append(f"Models of train are each other's shadow models, and so not independent: {LEAVE_ONE_OUT}")
-    if any(result.suite.private for result in results):
+    if any(result.suite.private and result.suite.design == "exact" for result in results):
         words.append(
             "The claimed epsilon is for adding or removing one record. Here exactly half of the challenge are members, "
             "one in means another out, so no rate contradicts the claim: `mico-hub audit` tests it."

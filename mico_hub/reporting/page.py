@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from mico_hub.attacks import KINDS
 from mico_hub.auditing import audit as audits
 from mico_hub.auditing import engine, scores
+from mico_hub.auditing.audit import ADJACENCY
 from mico_hub.auditing.ceiling import suite_ceiling
 from mico_hub.auditing.engine import EngineAudit
 from mico_hub.auditing.scores import ScoreAudit
@@ -272,13 +273,14 @@ def _suite(name: str, results: Sequence[Result], keys: dict[str, _Key]) -> _Sect
 def _facts(main: Sequence[Result]) -> list[tuple[str, str]]:
     """What is the same for all attacks on a split: term and value."""
     first, best = main[0], max(main, key=lambda result: result.tpr)
+    members = "each a member by a fair coin" if first.suite.design == "coins" else "half of them members"
     models, points = len(first.membership), int(first.full["points"])
     facts = [
         (
             "claimed epsilon",
             f"{first.suite.epsilon:g}" + (f", delta {first.suite.delta:g}" if first.suite.delta else ""),
         ),
-        ("models", f"{models:,} of {first.split}, {counted(points, 'challenge point')}, half of them members"),
+        ("models", f"{models:,} of {first.split}, {counted(points, 'challenge point')}, {members}"),
     ]
     if first.accuracy is not None:
         facts.append(("model accuracy", f"{percent(first.accuracy)} of the records that are in no set of a model"))
@@ -438,11 +440,11 @@ def _spans(name: str, title: str, spans: Sequence[figures.Span], delta: float) -
 def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
     suite, bounds = manifest.suite, found.bounds
     headers, rows = audits.table(found, manifest)
-    ceiling = suite_ceiling(suite, manifest.noise_multiplier, "substitution")
+    ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY[suite.design]
     made = [
         figures.Span("claimed, add or remove", suite.epsilon),
-        *([] if ceiling is None else [figures.Span("substitution", high=ceiling.epsilon(bounds.delta))]),
-        figures.Span("substitution", low=bounds.certified),
+        *([] if ceiling is None else [figures.Span(adjacency, high=ceiling.epsilon(bounds.delta))]),
+        figures.Span(adjacency, low=bounds.certified),
         figures.Span("if Gaussian", low=bounds.gaussian),
         figures.Span("estimate", bounds.estimate, *(bounds.interval or ())),
     ]

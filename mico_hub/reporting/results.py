@@ -191,12 +191,12 @@ class Result:
 
     @property
     def ceiling(self) -> "Ceiling | None":
-        """What bounds this score: the ceiling for substitution, the game that is played; None without DP."""
+        """What bounds this score: the ceiling for the game that is played; None without DP."""
         if self.noise_multiplier is None:
             return None
         from mico_hub.auditing.ceiling import suite_ceiling  # dp_accounting takes a second to import
 
-        return suite_ceiling(self.suite, self.noise_multiplier, "substitution")
+        return suite_ceiling(self.suite, self.noise_multiplier)
 
     @property
     def headroom(self) -> "Headroom | None":

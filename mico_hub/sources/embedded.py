@@ -17,9 +17,9 @@ from mico_hub.sources.published import PublishedFolder
 from mico_hub.suites import NAME, SUITES, get_suite
 from mico_hub.training import engine
 
-DATASET = "digits"  # whose suites can be trained anywhere
+DATASETS = ("digits", "digits_canaries")  # whose suites can be trained anywhere
 TRAINED = "trained"  # the suite folder, beside the published one
-SUITE_NAMES = tuple(name for name, suite in SUITES.items() if suite.dataset == DATASET)
+SUITE_NAMES = tuple(name for name, suite in SUITES.items() if suite.dataset in DATASETS)
 
 logger = logging.getLogger("mico_hub")
 

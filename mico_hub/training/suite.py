@@ -124,7 +124,8 @@ def _grow(folder: SuiteFolder, suite: Suite, data: BaseDataset) -> None:
 
 def _drawn(suite: Suite, data: BaseDataset, model_ids: Iterable[int]) -> list[Truth]:
     """A fresh split for each model."""
-    return [truth(suite, model_id, splits.draw(len(data), suite.n, suite.m)) for model_id in model_ids]
+    draw = splits.draw_coins if suite.design == "coins" else splits.draw
+    return [truth(suite, model_id, draw(len(data), suite.n, suite.m)) for model_id in model_ids]
 
 
 def _begin(folder: SuiteFolder, suite: Suite, common: Common, runtime: Runtime) -> Manifest:
