@@ -43,6 +43,17 @@ def test_the_first_lines_run_and_print_what_the_readme_says(
     assert printed != documented  # the same figures again would mean that the keys were not fresh
 
 
+def test_the_audit_of_a_model_made_elsewhere_runs_and_prints_what_the_document_says(tmp_path: Path) -> None:
+    """Its numbers are of fresh coins, and differ."""
+    text = (ROOT / "docs" / "auditing.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- example.*?```python\n(.*?)```\n```\n(.*?)```", text, re.DOTALL)
+    assert found
+    done = fresh.run("-c", found[1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = [re.sub(r"[\d.,]+|-+", "", output).split() for output in (found[2], done.stdout)]
+    assert rows[0] == rows[1]
+
+
 @pytest.mark.parametrize(("file", "marker"), TABLES)
 def test_tables_are_what_the_code_makes(file: str, marker: str) -> None:
     found = between(marker).search((ROOT / file).read_text(encoding="utf-8"))

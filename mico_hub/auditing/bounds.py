@@ -35,14 +35,15 @@ class Bounds:
             level: Of confidence.
         """
         counts = (guesses.correct, guesses.guesses, guesses.coins, delta, level)
-        certified = one_run_epsilon(*counts)
+        certified, by_trade_off = one_run_epsilon(*counts), fdp_epsilon(*counts)
+        least = max(certified, by_trade_off)
         auc, interval = curve
-        value, *ends = (max(gdp_epsilon(mu_of_auc(each), delta), certified) for each in (auc, *(interval or ())))
+        value, *ends = (max(gdp_epsilon(mu_of_auc(each), delta), least) for each in (auc, *(interval or ())))
         return cls(
             guesses=guesses,
             delta=delta,
             certified=certified,
-            by_trade_off=fdp_epsilon(*counts),
+            by_trade_off=by_trade_off,
             gaussian=gdp_one_run_epsilon(*counts),
             estimate=value,
             interval=Interval(*ends) if ends else None,
