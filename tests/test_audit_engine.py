@@ -38,7 +38,7 @@ from mico_hub.training.accounting import calibrate
 from mico_hub.training.gradients import gradients_of
 from mico_hub.training.gradients.base import trainable
 from mico_hub.training.sgd import Assignment, Runtime, train_models
-from mico_hub.workers import Common, Processes, ThisProcess
+from mico_hub.workers import Common, Processes, ThisProcess, WorkerError
 
 SHORT = replace(SUITES["digits_hi"], n=40, m=5, batch_size=20, epochs=4)
 
@@ -247,3 +247,36 @@ def test_the_command_prints_a_table_and_writes_both_forms(
     assert read["claimed"] == 10
     assert f"{read['at_least']['family']:.2f}" in printed
     assert read["errors"]["without"] == 100
+
+
+def test_an_audit_that_is_interrupted_keeps_its_trainings_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mico_hub.suites.SUITES", dict(SUITES) | {"digits_hi": SHORT})
+    file, ran = tmp_path / "trials.json", list[int]()
+    run = TrialJob.run
+
+    def failing(job: TrialJob, common: Common, report: Callable[[int], None]) -> Any:
+        if sum(ran) >= 60:
+            raise WorkerError("the machine went away")
+        ran.append(len(job.having))
+        return run(job, common, report)
+
+    monkeypatch.setattr(TrialJob, "run", failing)
+    command = ["audit-engine", "digits_hi", "--runs", "100", "--processes", "1", "--stack", "20", "--keep", str(file)]
+    assert main(command) == 2
+    assert f"Finished trainings are kept in {file}; resume with the same command." in capsys.readouterr().err
+    kept = json.loads(file.read_text())["seen"]
+    assert len(kept) == 60
+    ran.clear()
+    monkeypatch.setattr(TrialJob, "run", run)
+    assert main(command) == 0
+    resumed = json.loads(file.read_text())["seen"]
+    assert sorted(map(tuple, kept)) == sorted(map(tuple, resumed[:60]))
+    assert [sum(each[0] is kind for each in resumed) for kind in (False, True)] == [50, 50]
+    assert "FPR" in capsys.readouterr().out
+    assert main([*command, "--canary", "blank"]) == 2
+    assert "the trainings of another audit, with another canary; name another file" in capsys.readouterr().err
+    file.write_text("{}")
+    assert main(command) == 2
+    assert "expected the trainings of an audit" in capsys.readouterr().err

@@ -10,6 +10,7 @@ Three lower bounds for adding or removing one record, from the same two error ra
 - `gaussian`: that its trade-off is that of two normal distributions; what most audits that are published print.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from mico_hub.auditing.canaries import CANARIES
 from mico_hub.auditing.ceiling import Ceiling, ceiling
 from mico_hub.auditing.gaussian import gdp_epsilon, mu_of_rates
 from mico_hub.auditing.rates import Errors, clopper_pearson_upper, epsilon_of_rates, two_rates_epsilon, upper_rates
-from mico_hub.auditing.trials import Trials, run_trials, step_evidence
+from mico_hub.auditing.trials import Seen, Trials, run_trials, step_evidence
 from mico_hub.data.base import BaseDataset
 from mico_hub.messages import InputError
 from mico_hub.scoring import LEVEL
@@ -67,6 +68,8 @@ def audit_engine(
     runs: int = 2_000,
     runtime: Runtime | None = None,
     level: float = LEVEL,
+    known: Sequence[Seen] = (),
+    keep: Callable[[Sequence[Seen]], object] = lambda seen: None,
 ) -> EngineAudit:
     """Audits the engine on a recipe: trains, and certifies.
 
@@ -78,6 +81,8 @@ def audit_engine(
         runs: Trainings, half of them with the canary.
         runtime: How they run.
         level: Of confidence.
+        known: See `run_trials`.
+        keep: See `run_trials`.
 
     Raises:
         InputError: The suite is trained without DP, or is of sentences.
@@ -86,7 +91,7 @@ def audit_engine(
     if noise is None or suite.delta is None:
         raise InputError(f"{suite.name}: expected a suite with DP, got one that claims no epsilon")
     problem = CANARIES[canary](suite, base, noise)
-    trials = run_trials(problem, noise, runs, runtime or Runtime(), workers)
+    trials = run_trials(problem, noise, runs, runtime or Runtime(), workers, known, keep)
     if problem.direction is None:
         fixed_on, trials = _parted(trials)
     else:

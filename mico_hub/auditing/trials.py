@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,9 @@ from mico_hub.training.sgd import Assignment, Runtime
 from mico_hub.workers.job import Common, Report, Workers
 
 FloatArray = NDArray[np.float64]
+
+Seen = tuple[bool, float]
+"""Of a training: whether it had the canary, and what was seen of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +52,10 @@ class TrialJob:
         """Steps of all its trainings together."""
         return self.suite.steps * len(self.having)
 
-    def run(self, common: Common, report: Report) -> Sequence[tuple[bool, float]]:
+    def run(self, common: Common, report: Report) -> Sequence[Seen]:
         """Trains, and gives of each whether it had the canary and what was seen."""
         records, size = len(common.data), self.runtime.stack_of(self.suite)
-        seen: list[tuple[bool, float]] = []
+        seen: list[Seen] = []
         for first in range(0, len(self.having), size):
             having = self.having[first : first + size]
             assignments = [
@@ -132,9 +136,10 @@ def run_trials(
     runs: int,
     runtime: Runtime,
     workers: Workers,
-    draw: Callable[[], Keys] = Keys.draw,
+    known: Sequence[Seen] = (),
+    keep: Callable[[Sequence[Seen]], object] = lambda seen: None,
 ) -> Trials:
-    """Trains half of the runs with the canary and half without, in turns, with a bar.
+    """Trains half of the runs with the canary and half without, in turns, each with fresh keys, with a bar.
 
     Args:
         canary: The problem.
@@ -142,24 +147,33 @@ def run_trials(
         runs: Trainings, half of each kind.
         runtime: How.
         workers: Where.
-        draw: Fresh keys of a training.
+        known: What was seen of earlier trainings of the same problem, which count.
+        keep: Called with what was seen so far, those included, after each job.
     """
-    size = max(1, min(runtime.stack_of(canary.suite), runs // max(workers.parallel, 1)))
+    seen = [each for kind in (False, True) for each in [old for old in known if old[0] == kind][: _half(runs, kind)]]
+    missing = {kind: _half(runs, kind) - sum(old[0] == kind for old in seen) for kind in (False, True)}
+    order = sorted((number, kind) for kind, count in missing.items() for number in range(count))
+    size = max(1, min(runtime.stack_of(canary.suite), len(order) // max(workers.parallel, 1)))
 
     def jobs() -> Iterator[TrialJob]:
-        for first in range(0, runs, size):
-            having = tuple(number % 2 == 1 for number in range(first, min(first + size, runs)))
-            keys = tuple(draw() for _ in having)
+        for first in range(0, len(order), size):
+            having = tuple(kind for _, kind in order[first : first + size])
+            keys = tuple(Keys.draw() for _ in having)
             yield TrialJob(canary.suite, having, keys, noise_multiplier, canary.direction, runtime)
 
-    seen: list[tuple[bool, float]] = []
-    total = runs * canary.suite.steps
+    steps = canary.suite.steps
+    form: dict[str, Any] = {"total": runs * steps, "initial": len(seen) * steps, "unit": " steps", "unit_scale": True}
     with (
-        Bar(desc=f"{canary.suite.name}: trainings", total=total, unit=" steps", unit_scale=True) as bar,
+        Bar(desc=f"{canary.suite.name}: trainings", **form) as bar,
         closing(workers.run(jobs(), Common(canary.data, canary.start), bar.update)) as results,
     ):
         for each in results:
             seen += each
+            keep(seen)
     having = np.array([each for each, _ in seen])
     values = np.array([value for _, value in seen])
     return Trials(values[~having], values[having])
+
+
+def _half(runs: int, kind: bool) -> int:
+    return runs // 2 if kind else runs - runs // 2

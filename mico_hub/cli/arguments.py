@@ -146,6 +146,7 @@ def _add_audits(commands: Commands) -> None:
     canaries = ("gradient", "crafted", "mislabelled", "blank")
     made.add_argument("--canary", choices=canaries, default="gradient", help="the record (default: %(default)s)")
     made.add_argument("--runs", type=parse_count, default=2_000, help="trainings (default: %(default)s)")
+    made.add_argument("--keep", type=Path, metavar="FILE", help="finished trainings; the same command resumes them")
     made.add_argument("--full-batches", action="store_true", help="all records in every step, with the noise for that")
     _add_audit_exports(made)
     add_data(made)

@@ -11,6 +11,7 @@ from mico_hub.cache import atomic_write
 from mico_hub.cli import frame
 from mico_hub.cli.attack import attacking, attacks_of
 from mico_hub.cli.scores_file import read_scores
+from mico_hub.cli.trials_file import read_trials, write_trials
 from mico_hub.loading import open_suite
 from mico_hub.release.folder import truth_path
 from mico_hub.release.rows import as_rows
@@ -63,18 +64,25 @@ def audit_engine(options: argparse.Namespace) -> None:
     from mico_hub.cli.workers import device_of, workers_of
     from mico_hub.data import load_base
     from mico_hub.suites import get_suite
+    from mico_hub.training.engine import TRAINING, versions
     from mico_hub.training.sgd import Runtime
 
     suite = get_suite(options.suite)
+    suite = engine.full_batches(suite) if options.full_batches else suite
     device = device_of(options)
+    about = {"suite": f"{suite}", "canary": options.canary, "engine": TRAINING, "versions": versions()}
+    if options.keep:
+        options.kept = f"Finished trainings are kept in {options.keep}; resume with the same command."
     with workers_of(options, device) as workers:
         found = engine.audit_engine(
-            engine.full_batches(suite) if options.full_batches else suite,
+            suite,
             load_base(suite.dataset, options.data),
             workers,
             canary=options.canary,
             runs=options.runs,
             runtime=Runtime(device, options.stack, options.microbatch),
+            known=read_trials(options.keep, about) if options.keep else (),
+            keep=lambda seen: write_trials(options.keep, about, seen) if options.keep else None,
         )
     _write_json(options, engine.as_json(found))
     if options.html is not None:
