@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import mico_hub
+from mico_hub.auditing.gaussian import gdp_epsilon, mu_of_auc
 from mico_hub.auditing.one_run import one_run_epsilon
-from mico_hub.auditing.scores import SHARES, DesignError, ScoreAudit, audit_scores, terms
+from mico_hub.auditing.scores import SHARES, ScoreAudit, ScoreAuditError, audit_scores, terms
 from mico_hub.cli import main
 
 DELTA = 1e-5
@@ -61,7 +62,7 @@ def test_pairs_that_were_drawn_before_are_taken(own_cache: Path) -> None:
     assert (found.bounds.guesses.correct, found.bounds.guesses.coins) == (2, 2)
     assert not own_cache.exists()
     with pytest.raises(
-        DesignError, match=r"model 0, pair 9: expected one member and one non-member, got memberships \[0\]"
+        ScoreAuditError, match=r"model 0, pair 9: expected one member and one non-member, got memberships \[0\]"
     ):
         audit_scores([[1, 0, 0]], [[1.0, 0.0, 0.0]], design="pairs", delta=0.0, pairs=[[7, 7, 9]])
     with pytest.raises(ValueError, match="model 0: expected a pair's number for each membership"):
@@ -108,7 +109,7 @@ def test_half_of_the_guesses_are_members_with_the_highest_scores() -> None:
 )
 def test_memberships_that_are_not_what_the_design_says_are_refused(membership: list, design: str, message: str) -> None:  # type: ignore[type-arg]
     scores = [[0.5] * len(each) for each in membership] if isinstance(membership[0], list) else [0.5] * len(membership)
-    with pytest.raises(DesignError, match=message):
+    with pytest.raises(ScoreAuditError, match=message):
         audit_scores(membership, scores, design=design, delta=DELTA)  # type: ignore[arg-type]
 
 
@@ -117,8 +118,10 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         audit_scores([0, 1], [0.5], design="coins", delta=DELTA)
     with pytest.raises(ValueError, match="expected finite scores"):
         audit_scores([0, 1], [0.5, math.nan], design="coins", delta=DELTA)
-    with pytest.raises(ValueError, match="expected guesses from 1 to 2, the coins, got 3"):
+    with pytest.raises(ScoreAuditError, match="expected guesses from 1 to 2, the coins, got 3"):
         audit_scores([0, 1], [0.5, 0.5], design="coins", delta=DELTA, guesses=3)
+    with pytest.raises(ScoreAuditError, match=r"expected delta in \[0, 1\)"):
+        audit_scores([0, 1], [0.5, 0.5], design="coins", delta=2)
 
 
 def test_a_claim_is_compared_under_its_own_adjacency_only() -> None:
@@ -205,3 +208,23 @@ def test_a_file_that_is_no_table_of_scores_is_refused_with_all_that_is_wrong(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["audit-scores", str(tmp_path / "none.csv"), "--design", "coins", "--delta", "1e-5"]) == 2
     assert "none.csv" in capsys.readouterr().err
+
+
+def test_numbers_that_do_not_fit_are_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "scores.csv", "membership,score\n1,2\n0,1\n")
+    for option, message in (("--guesses=5", "expected guesses from 1 to 2"), ("--delta=2", "expected delta in")):
+        assert main(["audit-scores", str(file), "--design", "coins", "--delta", "1e-5", option]) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_the_estimate_is_of_the_whole_curve_and_not_below_a_bound() -> None:
+    """A tenth of the members stands out, which the area hardly shows."""
+    rng = np.random.default_rng(0)
+    members = [rng.integers(0, 2, 400) for _ in range(40)]
+    scores = [rng.normal(size=400) + 10 * each * (rng.random(400) < 0.1) for each in members]
+    found = audit_scores(members, scores, design="coins", delta=DELTA).bounds
+    area = np.mean([np.mean(s[m == 1][:, None] > s[m == 0]) for m, s in zip(members, scores, strict=True)])
+    assert found.interval is not None
+    assert found.interval.low < found.estimate < found.interval.high
+    assert found.estimate > 2 * gdp_epsilon(mu_of_auc(float(area)), DELTA)
+    assert found.estimate >= max(found.certified, found.by_trade_off)

@@ -21,7 +21,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from loopback_hub import LoopbackHub, run_client
 
 import mico_hub
-from mico_hub import sources
+from mico_hub import cli, sources
 from mico_hub.data import DataError
 from mico_hub.release import repository
 from mico_hub.release.folder import SuiteFolder
@@ -569,3 +569,12 @@ def test_pairs_are_drawn_by_the_commitments_secret_or_by_one_that_is_kept(
     assert mico_hub.open_suite("digits_lo", published).pairs_nonce("train") != kept
     with pytest.raises(SourceError, match="the membership of dev is hidden"):
         suite.pairs_nonce("dev")
+
+
+def test_a_source_that_is_neither_folder_nor_repository_is_said_without_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("audit", "attack", "fetch"):
+        assert cli.main([command, "digits_hi", "--source", "nowhere"]) == 2
+        assert "expected a folder or org/name[@revision], got 'nowhere'" in capsys.readouterr().err

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mico_hub import tables
 from mico_hub.attacks import Attack, attack_scores, find
-from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json, finite
+from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json, curve_of, finite
 from mico_hub.auditing.ceiling import suite_ceiling
 from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.auditing.one_run import one_run_epsilon
@@ -18,7 +18,6 @@ from mico_hub.auditing.pairs import Rights, guess, match, pair_differences, righ
 from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
-from mico_hub.scoring import estimates
 from mico_hub.suites import Design
 
 FloatArray = NDArray[np.float64]
@@ -79,12 +78,11 @@ def audit(
     scores = attack_scores(name, targets, train, source)
     of_targets = right(targets, membership, scores)
     guesses = select_guesses(of_train, len(of_targets), delta)
-    auc = estimates(membership, scores)["AUC"]
     return Audit(
         attack=find(name).title,
         scores=scores,
         models=len(targets),
-        bounds=Bounds.of(guess(of_targets, guesses), delta, (auc.value, auc.interval())),
+        bounds=Bounds.of(guess(of_targets, guesses), delta, curve_of(membership, scores)),
     )
 
 

@@ -1,15 +1,42 @@
 """Lower bounds of epsilon from guesses of coins, and the estimate beside them, as they are shown."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
-from mico_hub.auditing.gaussian import gdp_epsilon, mu_of_auc
+from numpy.typing import ArrayLike
+
+from mico_hub.auditing.gaussian import gdp_epsilon, mu_of_auc, mu_of_tpr
 from mico_hub.auditing.one_run import fdp_epsilon, gdp_one_run_epsilon, one_run_epsilon
 from mico_hub.auditing.pairs import Guesses
-from mico_hub.scoring import LEVEL, Interval
+from mico_hub.scoring import LEVEL, Interval, estimates
 
 HEADERS = ("epsilon", "value", "")
+
+Curve = tuple[float, Interval | None]
+"""The mu of a Gaussian trade-off, and its interval by resampling models."""
+RATES = {0.1: "TPR_FPR_1000", 0.01: "TPR_FPR_100", 0.001: "TPR_FPR_10"}
+"""False positive rate -> the score at it."""
+
+
+def curve_of(membership: Sequence[ArrayLike], scores: Sequence[ArrayLike]) -> Curve:
+    """The largest mu that a curve shows: by its area, or by its TPR at a false positive rate that has an interval.
+
+    Args:
+        membership: One (points,) list of 0 and 1 for each model, two models at least.
+        scores: Aligned with it.
+    """
+    found = estimates(membership, scores)
+    shown = [(found["AUC"], mu_of_auc)]
+    shown += [(found[score], partial(mu_of_tpr, fpr)) for fpr, score in RATES.items()]
+    curves = [
+        (of(each.value), Interval(of(interval.low), of(interval.high)))
+        for each, of in shown
+        if (interval := each.interval()) is not None and 0 < each.value < 1
+    ]
+    return max(curves, key=lambda curve: curve[0], default=(0.0, None))
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +52,20 @@ class Bounds:
     interval: Interval | None  # of the estimate, models resampled
 
     @classmethod
-    def of(cls, guesses: Guesses, delta: float, curve: tuple[float, Interval | None], level: float = LEVEL) -> "Bounds":
+    def of(cls, guesses: Guesses, delta: float, curve: Curve, level: float = LEVEL) -> "Bounds":
         """Everything that follows from the counts.
 
         Args:
             guesses: Of coins, see `one_run`.
             delta: Of the guarantee that is tested.
-            curve: AUC of all scores, with its interval.
+            curve: See `curve_of`.
             level: Of confidence.
         """
         counts = (guesses.correct, guesses.guesses, guesses.coins, delta, level)
         certified, by_trade_off = one_run_epsilon(*counts), fdp_epsilon(*counts)
         least = max(certified, by_trade_off)
-        auc, interval = curve
-        value, *ends = (max(gdp_epsilon(mu_of_auc(each), delta), least) for each in (auc, *(interval or ())))
+        mu, interval = curve
+        value, *ends = (max(gdp_epsilon(each, delta), least) for each in (mu, *(interval or ())))
         return cls(
             guesses=guesses,
             delta=delta,

@@ -40,6 +40,11 @@ def mu_of_rates(fpr: float, fnr: float) -> float:
     return float(-ndtri(fpr) - ndtri(fnr))
 
 
+def mu_of_tpr(fpr: float, tpr: float) -> float:
+    """The mu at which the trade-off has that true positive rate; infinite for 1."""
+    return float(ndtri(tpr) - ndtri(fpr))
+
+
 def mu_of_auc(auc: float) -> float:
     """The mu whose whole curve has that area below it, Phi(mu / sqrt 2); below 0 for less than 0.5."""
     return math.sqrt(2) * float(ndtri(auc))

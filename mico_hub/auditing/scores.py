@@ -18,12 +18,13 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import binomtest
 
 from mico_hub import tables
-from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json
+from mico_hub.auditing.bounds import HEADERS, Bounds, Curve, bound_rows, bounds_json, curve_of
+from mico_hub.auditing.gaussian import mu_of_auc
 from mico_hub.auditing.one_run import one_run_epsilon
 from mico_hub.auditing.pairs import guess, match, pair_differences, right_coins, right_pairs
 from mico_hub.cache import kept_nonce
 from mico_hub.messages import InputError, counted
-from mico_hub.scoring import LEVEL, Interval, auc, estimates
+from mico_hub.scoring import LEVEL, auc
 
 FloatArray = NDArray[np.float64]
 Design = Literal["pairs", "coins", "one-per-model"]
@@ -34,8 +35,8 @@ ADJACENCY = {"pairs": "substitution", "coins": "add or remove one", "one-per-mod
 _UNFAIR = 1e-6  # a share of members that fair coins give more seldom than this is taken for a mistake
 
 
-class DesignError(InputError, ValueError):
-    """Memberships are not what the design says that they are."""
+class ScoreAuditError(InputError, ValueError):
+    """Memberships that are not what the design says, or scores or numbers that do not fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,16 +108,18 @@ def audit_scores(
         claim: What is claimed, for the report.
 
     Raises:
-        DesignError: Memberships are not 0 and 1, or not what the design says.
-        ValueError: Scores are not finite, or shapes, `guesses`, `delta` or `level` do not fit.
+        ScoreAuditError: Memberships are not 0 and 1, or not what the design says; scores are not finite; or shapes,
+            `guesses`, `delta` or `level` do not fit.
     """
     labels, values = _checked(membership, scores, design)
+    if not 0 <= delta < 1 or not 0 < level < 1:
+        raise ScoreAuditError(f"expected delta in [0, 1) and a level in (0, 1), got {delta} and {level}")
     if design == "pairs":
         right = right_pairs(_paired(labels, values, pairs))
     else:
         right = right_coins(np.concatenate(labels), np.concatenate(values))
     if guesses is not None and not 1 <= guesses <= len(right):
-        raise ValueError(f"expected guesses from 1 to {len(right):,}, the coins, got {guesses:,}")
+        raise ScoreAuditError(f"expected guesses from 1 to {len(right):,}, the coins, got {guesses:,}")
     tried = [guesses] if guesses else sorted({max(1, round(share * len(right))) for share in SHARES})
     each = 1 - (1 - level) / len(tried)
     found = [guess(right, count) for count in tried]
@@ -132,36 +135,36 @@ def audit_scores(
     )
 
 
-def _curve(labels: Sequence[NDArray[Any]], values: Sequence[FloatArray]) -> tuple[float, Interval | None]:
+def _curve(labels: Sequence[NDArray[Any]], values: Sequence[FloatArray]) -> Curve:
     if len(labels) > 1 and all(0 < of_model.sum() < len(of_model) for of_model in labels):
-        found = estimates(labels, values)["AUC"]
-        return found.value, found.interval()
+        return curve_of(labels, values)
     together = np.concatenate(labels)
-    return (auc(together, np.concatenate(values)) if 0 < together.sum() < len(together) else 0.5), None
+    area = auc(together, np.concatenate(values)) if 0 < together.sum() < len(together) else 0.5
+    return mu_of_auc(area), None
 
 
 def _checked(
     membership: Sequence[ArrayLike] | ArrayLike, scores: Sequence[ArrayLike] | ArrayLike, design: Design
 ) -> tuple[list[NDArray[Any]], list[FloatArray]]:
     if design not in get_args(Design):
-        raise DesignError(f"expected a design of {', '.join(get_args(Design))}, got {design!r}")
+        raise ScoreAuditError(f"expected a design of {', '.join(get_args(Design))}, got {design!r}")
     labels = [np.asarray(each) for each in _lists(membership)]
     values = [np.asarray(each, dtype=np.float64) for each in _lists(scores)]
     shapes = [[each.shape for each in lists] for lists in (labels, values)]
     if shapes[0] != shapes[1] or any(len(shape) != 1 or 0 in shape for shape in shapes[0]) or not labels:
-        raise ValueError("expected a score for each membership, in lists of the same lengths, one at least")
+        raise ScoreAuditError("expected a score for each membership, in lists of the same lengths, one at least")
     if not all(np.isin(each, (0, 1)).all() for each in labels):
-        raise DesignError("expected memberships of 0 and 1, got others")
+        raise ScoreAuditError("expected memberships of 0 and 1, got others")
     if not all(np.isfinite(each).all() for each in values):
-        raise ValueError("expected finite scores, got infinite ones or NaN")
+        raise ScoreAuditError("expected finite scores, got infinite ones or NaN")
     if design == "one-per-model" and len(labels) > 1:
-        raise DesignError(f"expected one list with a value a model, got {len(labels)} lists: is it `coins`?")
+        raise ScoreAuditError(f"expected one list with a value a model, got {len(labels)} lists: is it `coins`?")
     if design != "pairs":
         members, points = sum(int(each.sum()) for each in labels), sum(map(len, labels))
         if binomtest(members, points).pvalue < _UNFAIR:
-            raise DesignError(f"expected members by fair coins, got {members:,} of {points:,}: no fair coins do that")
+            raise ScoreAuditError(f"expected members by fair coins, got {members:,} of {points:,}")
         if len(labels) > 3 and all(2 * each.sum() == len(each) for each in labels):
-            raise DesignError("expected members by coins, got as many as non-members in every model: use `pairs`")
+            raise ScoreAuditError("expected members by coins, got as many as non-members in every model: use `pairs`")
     return labels, values
 
 
@@ -180,16 +183,16 @@ def _paired(
         try:
             return pair_differences(values, match(labels, kept_nonce(f"scores {what}")))
         except ValueError as error:
-            raise DesignError(f"{error}: give the pairs that were drawn, or use `coins`") from error
+            raise ScoreAuditError(f"{error}: give the pairs that were drawn, or use `coins`") from error
     found = []
     for model, (of_model, scores, numbers) in enumerate(zip(labels, values, _lists(pairs), strict=True)):
         given = np.asarray(numbers)
         if given.shape != of_model.shape:
-            raise ValueError(f"model {model}: expected a pair's number for each membership, got {given.shape}")
+            raise ScoreAuditError(f"model {model}: expected a pair's number for each membership, got {given.shape}")
         for number in np.unique(given):
             places = np.flatnonzero(given == number)
             if sorted(of_model[places].tolist()) != [0, 1]:
-                raise DesignError(
+                raise ScoreAuditError(
                     f"model {model}, pair {number}: expected one member and one non-member, got memberships "
                     f"{of_model[places].tolist()}"
                 )

@@ -54,7 +54,7 @@ def parse(text: str | Path, *, again: bool = False) -> Place:
         again: Whether the Hub is asked at which commit a repository is now, if that was asked before.
 
     Raises:
-        ValueError: It is neither.
+        SourceError: It is neither.
         OSError: It is an archive that is not there.
     """
     if (place := original.parse(text)) is not None:
@@ -63,7 +63,7 @@ def parse(text: str | Path, *, again: bool = False) -> Place:
         return PublishedFolder(Path(text).expanduser().resolve())
     repository_id, _, revision = text.partition("@")
     if repository_id.count("/") != 1 or not all(repository_id.split("/")):
-        raise ValueError(f"expected a folder or org/name[@revision], got {text!r}")
+        raise SourceError(f"expected a folder or org/name[@revision], got {text!r}")
     return known_repository(repository_id, revision or None, again=again)
 
 
@@ -77,8 +77,7 @@ def named(text: str | Path, suite: str, *, again: bool = False) -> Place:
 
     Raises:
         UnknownSuiteError: The place does not have it and the table does not know it.
-        SourceError: It is a folder or an archive without that suite; the message says what it has.
-        ValueError: The text names no place.
+        SourceError: It is a folder or an archive without that suite, and the message says what it has; or no place.
         OSError: It cannot be read.
     """
     place = parse(text, again=again)
@@ -103,7 +102,7 @@ def configured(*, again: bool = False) -> Place | None:
         return None
     try:
         place = parse(text, again=again)
-    except (ValueError, OSError) as error:
+    except (SourceError, ValueError, OSError) as error:
         raise SettingError(f"{DATASET_VARIABLE}: {error}") from error
     if isinstance(place, PublishedFolder) and not place.root.is_dir():
         raise SettingError(f"{DATASET_VARIABLE}: expected a folder, {place} is not one")
