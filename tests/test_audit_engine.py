@@ -275,8 +275,8 @@ def test_an_audit_that_is_interrupted_keeps_its_trainings_and_resumes(
     assert sorted(map(tuple, kept)) == sorted(map(tuple, resumed[:60]))
     assert [sum(each[0] is kind for each in resumed) for kind in (False, True)] == [50, 50]
     assert "FPR" in capsys.readouterr().out
-    assert main([*command, "--canary", "blank"]) == 2
-    assert "the trainings of another audit, with another canary; name another file" in capsys.readouterr().err
+    assert main([*command, "--canary", "blank", "--runs", "200"]) == 2
+    assert "of another audit, with another canary, runs; name another file" in capsys.readouterr().err
     file.write_text("{}")
     assert main(command) == 2
     assert "expected the trainings of an audit" in capsys.readouterr().err

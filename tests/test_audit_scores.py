@@ -100,7 +100,9 @@ def test_half_of_the_guesses_are_members_with_the_highest_scores() -> None:
     ("membership", "design", "message"),
     [
         ([0] * 30 + [1] * 2, "coins", "expected members by fair coins, got 2 of 32"),
-        ([[0, 1]] * 4, "coins", "as many as non-members in every model: use `pairs`"),
+        ([[0, 1], [1, 0], [1, 0], [0, 1]], "coins", "as many as non-members in every model: use `pairs`"),
+        ([[0, 1, 1] * 15, [0, 1, 1] * 15], "coins", "the same \\(or the opposite\\) ones in several"),
+        ([[0, 1] * 25, [1, 0] * 25], "pairs", "the same \\(or the opposite\\) ones in several"),
         ([[0, 1, 1]], "pairs", "expected as many 0 as 1, got 1 and 2"),
         ([0, 2], "coins", "expected memberships of 0 and 1"),
         ([[0, 1], [1, 0]], "one-per-model", "expected one list with a value a model, got 2 lists"),
@@ -136,7 +138,11 @@ def test_a_claim_is_compared_under_its_own_adjacency_only() -> None:
     assert stands(audit_scores(members, scores, design="coins", delta=DELTA)) == "none was given"
     pairs = [np.repeat([0, 1], 100)]
     found = mico_hub.audit_scores(pairs, [pairs[0] * 1.0], design="pairs", delta=DELTA, claim=low)
-    assert "not compared, substitution may show up to twice as much" in stands(found)
+    assert "not compared, substitution may show more" in stands(found)
+    assert "another order or cache is another test" in dict(terms(found))["pairs"]
+    half = audit_scores([0, 1] * 50, [0.5] * 100, design="coins", delta=DELTA)
+    assert "exactly half are members" in dict(terms(half))["coins"]
+    assert half.bounds.certified == 0
 
 
 def write(path: Path, text: str) -> Path:

@@ -176,7 +176,8 @@ def test_a_matching_is_the_same_for_the_same_secret_and_another_for_each_model()
 def test_the_largest_differences_are_guessed_and_equal_scores_are_wrong() -> None:
     for differences, guesses, correct in (
         ([1.0, -2.0, 3.0], 2, 1),
-        ([1.0, -1.0, 1.0], 2, 1),  # the first ones of those that are as different
+        ([1.0, -1.0, 1.0], 2, 1),  # of those that are as different the wrong one first
+        ([1.0, 1.0, -1.0], 1, 0),
         ([0.0, 0.0, 0.0], 3, 0),
         ([5.0, 4.0, 0.0], 3, 2),
     ):
@@ -187,6 +188,24 @@ def test_the_largest_differences_are_guessed_and_equal_scores_are_wrong() -> Non
 def test_the_highest_and_the_lowest_are_guessed_in_turns() -> None:
     assert right_coins([1, 0, 1, 0, 0], [5.0, 4.0, 3.0, 2.0, 1.0]).tolist() == [True, True, False, True, True]
     assert right_coins([0, 1], [2.0, 1.0]).tolist() == [False, False]
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), min_size=1, max_size=12), st.randoms())
+def test_equal_scores_help_in_no_order(points: list[tuple[int, int]], random: Any) -> None:
+    """Of any order, members first say, no number of guesses has more right ones than when ties are broken at random."""
+    shuffled = random.sample(points, len(points))
+    labels, scores = ([point[i] for point in points] for i in (0, 1))
+    found = right_coins(labels, scores)
+    assert found.tolist() == right_coins(*([point[i] for point in shuffled] for i in (0, 1))).tolist()
+    split_ties = np.array(scores) + np.array([random.random() / 2 for _ in points])
+    assert (np.cumsum(found) <= np.cumsum(right_coins(labels, split_ties))).all()
+
+
+def test_scores_that_all_are_equal_certify_nothing() -> None:
+    labels = np.repeat([1, 0], 500)
+    for scores in (np.zeros(1_000), np.random.default_rng(0).integers(0, 2, 1_000)):
+        rights = right_coins(labels, scores)
+        assert all(one_run_epsilon(int(rights[:n].sum()), n, 1_000, 1e-5) == 0 for n in (2, 10, 100, 500, 1_000))
 
 
 def test_the_order_of_pairs_does_not_say_which_record_is_the_member() -> None:

@@ -66,8 +66,15 @@ def audit(
         design: The suite's: with `coins` each record is a coin of its own, and there are no pairs.
 
     Raises:
-        ValueError: As `attack`; or a model has not as many members as non-members.
+        ValueError: As `attack`; targets are among the train models; or memberships are not of that design.
     """
+    both = {(row["suite"], row["model_id"]) for row in train} & {(row["suite"], row["model_id"]) for row in targets}
+    if both:
+        raise ValueError(
+            f"expected other models than those of train, on which guesses are fixed, got {len(both)} of them"
+        )
+    if design == "coins" and len(membership) > 3 and all(2 * np.sum(each) == np.size(each) for each in membership):
+        raise ValueError("expected members by coins, got as many as non-members in every model: the design is exact")
 
     def right(rows: Sequence[Row], labels: Sequence[ArrayLike], scores: Sequence[FloatArray]) -> Rights:
         if design == "coins":

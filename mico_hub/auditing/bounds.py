@@ -100,10 +100,14 @@ def bound_rows(bounds: Bounds, unit: str, level: float = LEVEL) -> list[tuple[st
         ),
         (
             "at least, if Gaussian",
-            f"{bounds.gaussian:.2f}",
+            f"{bounds.gaussian:.2f}" if bounds.delta else "-",
             f"at {level:.0%}; an assumption, not proved",
         ),
-        ("estimate, no bound", f"{bounds.estimate:.2f}", f"{around}; whole curve, as if Gaussian"),
+        (
+            "estimate, no bound",
+            f"{bounds.estimate:.2f}" if bounds.delta else "-",
+            f"{around}; whole curve, as if Gaussian",
+        ),
     ]
 
 

@@ -243,9 +243,10 @@ def notes(found: EngineAudit) -> list[str]:
     """Whether the claim holds."""
     highest = max(found.free, found.family)
     if highest > found.suite.epsilon:
+        chance = f"{2 * (1 - found.level):.0%}"  # of either bound
         return [
-            f"The engine gives away more than it claims: {highest:.2f} at {found.level:.0%}. By chance that happens in "
-            f"{1 - found.level:.0%} of the audits of a right engine: audit again, with more runs."
+            f"The engine gives away more than it claims: {highest:.2f} at {found.level:.0%}. By chance one of the two "
+            f"bounds is too high in at most {chance} of audits: audit again, with all trainings anew."
         ]
     return ["The engine was not seen to give away more than it claims. No number of trainings proves that it does not."]
 

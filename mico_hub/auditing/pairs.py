@@ -75,28 +75,31 @@ def pair_differences(scores: Sequence[ArrayLike], pairs: Sequence[NDArray[np.int
 def right_pairs(differences: ArrayLike) -> Rights:
     """(coins,) whether the record with the higher score is the member, the largest differences first.
 
-    Of pairs that are as different the first ones come first, in the order of `match`; equal scores are a wrong guess.
+    Of pairs that are as different those that are guessed wrong come first, so that no order helps; equal scores are a
+    wrong guess.
 
     Args:
         differences: (coins,) as `pair_differences` gives them.
     """
     given = np.asarray(differences, dtype=np.float64)
-    right: Rights = given[np.argsort(-np.abs(given), kind="stable")] > 0
+    right: Rights = given[np.lexsort((given > 0, -np.abs(given)))] > 0
     return right
 
 
 def right_coins(membership: ArrayLike, scores: ArrayLike) -> Rights:
     """(coins,) whether a record is what its score says: the highest a member, the lowest none, and so on in turns.
 
+    Of equal scores those that are guessed wrong come first, so that no order helps.
+
     Args:
         membership: (coins,) of 0 and 1, each by a fair coin.
         scores: (coins,) comparable with each other, higher for members.
     """
-    labels, values = np.asarray(membership), np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    turns = np.empty(len(order), dtype=np.int64)
-    highest = (len(order) + 1) // 2
-    turns[0::2], turns[1::2] = order[:highest], order[highest:][::-1]
+    labels, values = np.asarray(membership, dtype=np.int64), np.asarray(scores, dtype=np.float64)
+    highest, rest = np.split(np.lexsort((labels, -values)), [(len(labels) + 1) // 2])
+    lowest = rest[np.lexsort((-labels[rest], values[rest]))]
+    turns = np.empty(len(labels), dtype=np.int64)
+    turns[0::2], turns[1::2] = highest, lowest
     right: Rights = labels[turns] == (np.arange(len(turns)) % 2 == 0)
     return right
 

@@ -9,7 +9,7 @@ Three designs, each with its own condition; the bounds of `one_run` hold for all
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -32,6 +32,7 @@ Design = Literal["pairs", "coins", "one-per-model"]
 SHARES = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.3, 1.0)
 """Of coins that are guessed, where the number was not fixed beforehand; each is a test, and pays for it."""
 ADJACENCY = {"pairs": "substitution", "coins": "add or remove one", "one-per-model": "add or remove one"}
+_LONG = 40  # points, of which two models have the same memberships by chance once in 10^12
 _UNFAIR = 1e-6  # a share of members that fair coins give more seldom than this is taken for a mistake
 
 
@@ -43,7 +44,7 @@ class ScoreAuditError(InputError, ValueError):
 class Claim:
     """What is claimed of the models, for the report."""
 
-    epsilon: float | None = None  # None: nothing
+    epsilon: float | None = None  # at the audit's delta; None: nothing
     adjacency: Literal["add or remove one", "substitution"] = "add or remove one"
     unit: str = "record"  # of privacy: what one coin decides
     accountant: str = "not named"
@@ -58,6 +59,8 @@ class ScoreAudit:
     claim: Claim
     models: int
     points: int
+    members: int
+    matched: bool  # whether pairs were drawn here
     tests: int  # numbers of guesses that were tried; 1: it was fixed beforehand
     level: float  # of the bounds, whatever was tried
     bounds: Bounds
@@ -98,7 +101,7 @@ def audit_scores(
         scores: Like `membership`, higher for members; a score may depend on its model and on others that the audit
             does not look at, not on memberships.
         design: How members were drawn, see the module: it is the condition that the bounds rest on.
-        delta: Of the guarantee that is tested.
+        delta: Of the guarantee that is tested, the claim's.
         guesses: How many coins are guessed, fixed before the scores were seen. None: eight numbers are tried, and the
             level of each is raised so that all together keep `level`.
         pairs: With `pairs`, a (points,) list of pair numbers for each model, where pairs were drawn before training.
@@ -129,6 +132,8 @@ def audit_scores(
         claim=claim or Claim(),
         models=len(labels[0]) if design == "one-per-model" else len(labels),
         points=sum(map(len, labels)),
+        members=sum(int(each.sum()) for each in labels),
+        matched=design == "pairs" and pairs is None,
         tests=len(tried),
         level=level,
         bounds=Bounds.of(best, delta, _curve(labels, values), each),
@@ -159,6 +164,14 @@ def _checked(
         raise ScoreAuditError("expected finite scores, got infinite ones or NaN")
     if design == "one-per-model" and len(labels) > 1:
         raise ScoreAuditError(f"expected one list with a value a model, got {len(labels)} lists: is it `coins`?")
+    told = [
+        each.tobytes() for each in (np.where(of == of[0], 1, 0).astype(np.int8) for of in labels if len(of) >= _LONG)
+    ]
+    if len(set(told)) < len(told):
+        raise ScoreAuditError(
+            "expected memberships that were drawn for each model, got the same (or the opposite) ones in several: "
+            "trainings on one split are not independent; keep one of them"
+        )
     if design != "pairs":
         members, points = sum(int(each.sum()) for each in labels), sum(map(len, labels))
         if binomtest(members, points).pvalue < _UNFAIR:
@@ -229,7 +242,7 @@ def terms(found: ScoreAudit) -> list[tuple[str, str]]:
     if claim.epsilon is None:
         stands = "none was given"
     elif claim.adjacency != ADJACENCY[found.design]:
-        stands = f"for {claim.adjacency}: not compared, {ADJACENCY[found.design]} may show up to twice as much"
+        stands = f"for {claim.adjacency}: not compared, {ADJACENCY[found.design]} may show more"
     else:
         stands = "refuted" if certified > claim.epsilon else "not refuted; no audit proves it"
     return [
@@ -242,8 +255,17 @@ def terms(found: ScoreAudit) -> list[tuple[str, str]]:
         ("the claim", stands),
         ("what it could show", f"{_perfect(found):.2f} with a perfect attack and as many guesses"),
         ("what tuning cost", tuned),
+        *_doubts(found),
         ("not tested", "other attacks, other records, other trainings; what else the models' training data give away"),
     ]
+
+
+def _doubts(found: ScoreAudit) -> Iterator[tuple[str, str]]:
+    """What the design's condition depends on and no file shows."""
+    if found.design == "pairs" and found.matched:
+        yield "pairs", "matched at random for these lines in this order; another order or cache is another test"
+    if found.design != "pairs" and 2 * found.members == found.points:
+        yield "coins", "exactly half are members, as coins seldom give: if half were picked, these are no coins"
 
 
 def _perfect(found: ScoreAudit) -> float:

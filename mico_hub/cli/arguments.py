@@ -168,7 +168,7 @@ def _add_audits(commands: Commands) -> None:
     )
     designs = ("pairs", "coins", "one-per-model")
     made.add_argument("--design", choices=designs, required=True, help="how members were drawn")
-    made.add_argument("--delta", type=float, required=True, help="of the guarantee that is tested")
+    made.add_argument("--delta", type=float, required=True, help="of the guarantee that is tested, the claim's")
     made.add_argument("--guesses", type=parse_count, help="fixed beforehand (default: eight are tried)")
     made.add_argument("--epsilon", type=float, help="what is claimed, for the report")
     adjacencies = ("add or remove one", "substitution")

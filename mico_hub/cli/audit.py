@@ -70,7 +70,13 @@ def audit_engine(options: argparse.Namespace) -> None:
     suite = get_suite(options.suite)
     suite = engine.full_batches(suite) if options.full_batches else suite
     device = device_of(options)
-    about = {"suite": f"{suite}", "canary": options.canary, "engine": TRAINING, "versions": versions()}
+    about = {
+        "suite": f"{suite}",
+        "canary": options.canary,
+        "runs": options.runs,
+        "engine": TRAINING,
+        "versions": versions(),
+    }
     if options.keep:
         options.kept = f"Finished trainings are kept in {options.keep}; resume with the same command."
     with workers_of(options, device) as workers:
