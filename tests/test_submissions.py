@@ -24,6 +24,9 @@ from mico_hub.suites import SUITES, Suite
 SUITE = SUITES["cifar10_hi"].with_models(2, 3, 1)
 POINTS = 2 * SUITE.m
 DEV = (2, 3, 4)
+WHOLE = [(sum(suite.models), 2 * suite.m) for suite in (*SUITES.values(), SUITE)]
+MOST = (sum(models for models, _ in WHOLE), sum(models * (points + 1) for models, points in WHOLE))
+"""Rows and values of a file with all suites, and this one again."""
 EDGES = [0.0, 1.0, 5e-324, 1 - 2**-53, 0.1 + 0.2, 1 / 3, 2.2250738585072014e-308]
 
 
@@ -417,9 +420,9 @@ def test_every_problem_of_a_parquet_file_is_named_at_once(tmp_path: Path) -> Non
         ([row(2, ["x"])], None, "(?i)conver|cast|parse"),
         ([row(2, 0.5)], None, "(?i)conver|cast"),
         ([row(2, [0.5]) | {"suite": 1}], None, "expected suite and split to be strings, got int64"),
-        ([row(2, [0.5])] * 5_000, submissions.COLUMNS, "has more than 3006 rows"),
-        ([row(2, [0.5] * 700_000)], submissions.COLUMNS, "has more than 3006 rows or 604206 values"),
-        ([row(2, [0.5]) | {"suite": "x" * 40_000_000}], submissions.COLUMNS, "would unpack to more than"),
+        ([row(2, [0.5])] * (MOST[0] + 1), submissions.COLUMNS, f"has more than {MOST[0]} rows"),
+        ([row(2, [0.5] * (MOST[1] + 1))], submissions.COLUMNS, f"has more than {MOST[0]} rows or {MOST[1]} values"),
+        ([row(2, [0.5]) | {"suite": "x" * 100_000_000}], submissions.COLUMNS, "would unpack to more than"),
     ],
     ids=["another split", "empty", "columns", "text", "not lists", "suite", "rows", "values", "bytes"],
 )

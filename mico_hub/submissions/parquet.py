@@ -58,8 +58,9 @@ def read_rows(path: Path, suite: Suite, split: str, points: int) -> tuple[list[t
 
     OSError, ValueError or ArrowException where they were not found.
     """
-    most_rows = sum(sum(each.models) for each in SUITES.values()) + sum(suite.models)
-    most_values = most_rows * (points + 1)
+    held = [(sum(each.models), 2 * each.m) for each in SUITES.values()] + [(sum(suite.models), points)]
+    most_rows = sum(models for models, _ in held)
+    most_values = sum(models * (of_model + 1) for models, of_model in held)
     content = read_bounded(path, BYTES_PER_VALUE * most_values)
     refuse_other(content, path.name)
     file = pq.ParquetFile(pa.BufferReader(content), read_dictionary=["suite", "split"])

@@ -79,6 +79,10 @@ class Runtime:
         """
         if suite.precision != "float32":
             raise DeviceError(f"{suite.name}: this version trains suites with precision float32, got {suite.precision}")
+        if suite.design == "coins" and not suite.private:
+            raise DeviceError(
+                f"{suite.name}: this version trains suites by coins with DP alone: others fill whole batches"
+            )
         kind = torch.device(self.device).type
         if kind not in ("cpu", "cuda") and any(isinstance(part, nn.Dropout) for part in _outline(suite).modules()):
             raise DeviceError(f"{suite.name} has dropout, which {kind} cannot draw from a 128-bit key: use cuda or cpu")
