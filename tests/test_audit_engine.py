@@ -163,11 +163,15 @@ def test_evidence_is_the_log_likelihood_ratio() -> None:
         assert step_evidence(y, share, q, sigma) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("name", "runs", "reached"), [("gradient", 1_000, 0.6), ("crafted", 1_000, 0.2)])
+SURE = 1 - 1e-6
+"""The level of audits of the right engine with fresh keys, so that a test fails by chance in no lifetime."""
+
+
+@pytest.mark.parametrize(("name", "runs", "reached"), [("gradient", 1_000, 0.25), ("crafted", 1_000, 0.05)])
 def test_an_audit_comes_near_the_claim_and_not_above_it(name: str, runs: int, reached: float) -> None:
-    found = audit_engine(SHORT, load_base("digits"), ThisProcess(), canary=name, runs=runs)
+    found = audit_engine(SHORT, load_base("digits"), ThisProcess(), canary=name, runs=runs, level=SURE)
     assert reached * SHORT.epsilon < found.family <= SHORT.epsilon
-    assert 0 < found.free < found.family
+    assert 0 <= found.free < found.family
     assert found.gaussian <= SHORT.epsilon
     counted = found.errors.without + found.errors.having
     assert counted == (runs if name == "gradient" else 0.8 * runs)
@@ -175,15 +179,15 @@ def test_an_audit_comes_near_the_claim_and_not_above_it(name: str, runs: int, re
 
 @pytest.mark.parametrize("name", ["mislabelled", "blank"])
 def test_natural_canaries_show_what_they_show(name: str) -> None:
-    found = audit_engine(SHORT, load_base("digits"), ThisProcess(), canary=name, runs=200)
+    found = audit_engine(SHORT, load_base("digits"), ThisProcess(), canary=name, runs=200, level=SURE)
     assert 0 <= found.family <= SHORT.epsilon
 
 
 def test_full_batches_have_every_record_in_every_step() -> None:
     suite = full_batches(SHORT)
     assert (suite.sampling_rate, suite.steps, suite.expected_batch_size) == (1.0, SHORT.epochs, SHORT.n)
-    found = audit_engine(suite, load_base("digits"), ThisProcess(), canary="crafted", runs=1_000)
-    assert 2 < found.gaussian <= SHORT.epsilon
+    found = audit_engine(suite, load_base("digits"), ThisProcess(), canary="crafted", runs=1_000, level=SURE)
+    assert 1 < found.gaussian <= SHORT.epsilon
 
 
 def test_the_family_is_epsilon_of_the_largest_noise_that_is_not_refuted() -> None:

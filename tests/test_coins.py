@@ -48,7 +48,8 @@ def test_each_canary_is_a_member_by_a_fair_coin_of_its_own() -> None:
     assert np.abs(correlations).max() < 5 / math.sqrt(4_000)
     members = np.bincount(drawn.sum(axis=1), minlength=17)
     expected = 4_000 * binom.pmf(np.arange(17), 16, 0.5)
-    assert float(((members - expected) ** 2 / expected).sum()) < 60  # exactly 8 each time would be 16,000
+    often = expected > 20
+    assert float(((members - expected) ** 2 / expected)[often].sum()) < 60  # exactly 8 each time would be 16,000
 
 
 def test_the_canaries_are_the_last_records_and_the_others_are_trained_on_at_random() -> None:
