@@ -1,8 +1,7 @@
 """What an attack shows of a suite's epsilon, beside what is claimed: certified bounds, and an estimate labelled so."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,10 +10,19 @@ from numpy.typing import ArrayLike, NDArray
 from mico_hub import tables
 from mico_hub.attacks import Attack, attack_scores, find
 from mico_hub.auditing.bounds import HEADERS, Bounds, bound_rows, bounds_json, curve_of, finite
-from mico_hub.auditing.ceiling import suite_ceiling
+from mico_hub.auditing.ceiling import ADJACENCY_TITLES, adjacency_of, suite_ceiling
 from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.auditing.one_run import one_run_epsilon
-from mico_hub.auditing.pairs import Rights, guess, match, pair_differences, right_coins, right_pairs, select_guesses
+from mico_hub.auditing.pairs import (
+    Rights,
+    exact_halves,
+    guess,
+    match,
+    pair_differences,
+    right_coins,
+    right_pairs,
+    select_guesses,
+)
 from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.rows import Row
@@ -24,10 +32,6 @@ FloatArray = NDArray[np.float64]
 
 DELTA = 1e-5
 """Of the guarantee that is tested where a suite claims none."""
-
-
-ADJACENCY: Mapping[Design, str] = MappingProxyType({"exact": "substitution", "coins": "add or remove one"})
-"""How memberships were drawn -> what one of them decides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def audit(
         raise ValueError(
             f"expected other models than those of train, on which guesses are fixed, got {len(both)} of them"
         )
-    if design == "coins" and len(membership) > 3 and all(2 * np.sum(each) == np.size(each) for each in membership):
+    if design == "coins" and exact_halves(membership):
         raise ValueError("expected members by coins, got as many as non-members in every model: the design is exact")
 
     def right(rows: Sequence[Row], labels: Sequence[ArrayLike], scores: Sequence[FloatArray]) -> Rights:
@@ -102,7 +106,7 @@ def heading(found: Audit, manifest: Manifest, split: str) -> str:
 def table(found: Audit, manifest: Manifest) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Headers and rows: what is claimed, the bounds, and the estimate."""
     suite = manifest.suite
-    ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY[suite.design]
+    ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY_TITLES[adjacency_of(suite)]
     most = ("-", "") if ceiling is None else (f"{ceiling.epsilon(found.bounds.delta):.2f}", "by PLD")
     claimed: list[tuple[str, ...]] = [
         ("claimed, add or remove one record", f"{suite.epsilon:g}", ""),

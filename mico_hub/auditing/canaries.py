@@ -11,7 +11,7 @@ every record, data set and initial weights, so all of them may be made up:
 - `blank`: a record whose values are all 0, and only its loss.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
@@ -50,7 +50,12 @@ class Canary:
     def share(self) -> float:
         """The norm of `direction`: 1 if nothing of the canary's gradient lies elsewhere."""
         assert self.direction is not None
-        return float(torch.sqrt(sum((part.square().sum() for part in self.direction), torch.zeros(()))))
+        return norm_of(self.direction)
+
+
+def norm_of(parts: Sequence[torch.Tensor]) -> float:
+    """The L2 norm over all of them together."""
+    return float(torch.stack([part.norm() for part in parts]).norm())
 
 
 def gradient(suite: Suite, base: BaseDataset, noise_multiplier: float) -> Canary:
@@ -131,10 +136,9 @@ def _direction(suite: Suite, data: BaseDataset, start: Start) -> tuple[torch.Ten
     """The canary's clipped gradient over the clipping norm where other records' are 0, by autograd alone."""
     network = models.initialise(suite.model, bytes(16), start)
     *others, canary = (_gradient(network, data, record) for record in [*range(min(_SHARED, len(data) - 1)), -1])
-    norm = torch.sqrt(sum((part.square().sum() for part in canary), torch.zeros(())))
     free = [torch.stack(parts).eq(0).all(dim=0) if parts else torch.ones(()) for parts in zip(*others, strict=True)]
     free = free or [torch.ones_like(part) for part in canary]
-    scale = max(float(norm), suite.clipping_norm or 0.0)
+    scale = max(norm_of(canary), suite.clipping_norm or 0.0)
     return tuple(part * kept / scale for part, kept in zip(canary, free, strict=True))
 
 

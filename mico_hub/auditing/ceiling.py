@@ -22,8 +22,10 @@ opposite and as long as the clipping norm lets them. No two gradients give more,
 `dp_accounting` has the same pair as `REPLACE_ONE`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -107,6 +109,11 @@ def ceiling(noise_multiplier: float, sampling_rate: float, steps: int, adjacency
     if adjacency not in _RELATIONS:
         raise ValueError(f"expected the adjacency add_remove or substitution, got {adjacency!r}")
     return Ceiling(noise_multiplier, sampling_rate, steps, adjacency)
+
+
+ADJACENCY_TITLES: Mapping[Adjacency, str] = MappingProxyType(
+    {"add_remove": "add or remove one", "substitution": "substitution"}
+)
 
 
 def adjacency_of(suite: Suite) -> Adjacency:

@@ -42,7 +42,7 @@ def mu_of_rates(fpr: float, fnr: float) -> float:
 
 def mu_of_tpr(fpr: float, tpr: float) -> float:
     """The mu at which the trade-off has that true positive rate; infinite for 1."""
-    return float(ndtri(tpr) - ndtri(fpr))
+    return mu_of_rates(fpr, 1 - tpr)
 
 
 def mu_of_auc(auc: float) -> float:

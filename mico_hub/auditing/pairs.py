@@ -66,6 +66,11 @@ def match(
     return pairs
 
 
+def exact_halves(membership: Sequence[ArrayLike]) -> bool:
+    """Whether every model has as many members as non-members, and there are more models than coins do that for."""
+    return len(membership) > 3 and all(2 * np.sum(each) == np.size(each) for each in membership)
+
+
 def pair_differences(scores: Sequence[ArrayLike], pairs: Sequence[NDArray[np.int64]]) -> FloatArray:
     """(coins,) the score of each pair's member less that of its non-member, over all models."""
     by_model = [np.asarray(values, dtype=np.float64)[of_model] for values, of_model in zip(scores, pairs, strict=True)]

@@ -21,7 +21,7 @@ from mico_hub import tables
 from mico_hub.auditing.bounds import HEADERS, Bounds, Curve, bound_rows, bounds_json, curve_of
 from mico_hub.auditing.gaussian import mu_of_auc
 from mico_hub.auditing.one_run import one_run_epsilon
-from mico_hub.auditing.pairs import guess, match, pair_differences, right_coins, right_pairs
+from mico_hub.auditing.pairs import exact_halves, guess, match, pair_differences, right_coins, right_pairs
 from mico_hub.cache import kept_nonce
 from mico_hub.messages import InputError, counted
 from mico_hub.scoring import LEVEL, auc
@@ -176,7 +176,7 @@ def _checked(
         members, points = sum(int(each.sum()) for each in labels), sum(map(len, labels))
         if binomtest(members, points).pvalue < _UNFAIR:
             raise ScoreAuditError(f"expected members by fair coins, got {members:,} of {points:,}")
-        if len(labels) > 3 and all(2 * each.sum() == len(each) for each in labels):
+        if exact_halves(labels):
             raise ScoreAuditError("expected members by coins, got as many as non-members in every model: use `pairs`")
     return labels, values
 

@@ -1,6 +1,5 @@
 """Trainings with a canary and without it, by the engine itself, and what an auditor sees of each."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from mico_hub import models
-from mico_hub.auditing.canaries import Canary
+from mico_hub.auditing.canaries import Canary, norm_of
 from mico_hub.models.records import on_device
 from mico_hub.progress import Bar
 from mico_hub.randomness import Keys
@@ -79,7 +78,7 @@ class Watch:
     def __init__(self, suite: Suite, noise_multiplier: float, direction: Sequence[torch.Tensor]) -> None:
         self._suite, self._noise = suite, noise_multiplier
         self._parts = direction
-        self._share = math.sqrt(sum(float(part.square().sum()) for part in direction))
+        self._share = norm_of(direction)
         self.found = np.zeros(1)
 
     def __call__(self, gradients: Sequence[torch.Tensor]) -> None:

@@ -20,8 +20,7 @@ from matplotlib.figure import Figure
 from mico_hub.attacks import KINDS
 from mico_hub.auditing import audit as audits
 from mico_hub.auditing import engine, scores
-from mico_hub.auditing.audit import ADJACENCY
-from mico_hub.auditing.ceiling import suite_ceiling
+from mico_hub.auditing.ceiling import ADJACENCY_TITLES, adjacency_of, suite_ceiling
 from mico_hub.auditing.engine import EngineAudit
 from mico_hub.auditing.scores import ScoreAudit
 from mico_hub.cache import atomic_write
@@ -440,7 +439,7 @@ def _spans(name: str, title: str, spans: Sequence[figures.Span], delta: float) -
 def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
     suite, bounds = manifest.suite, found.bounds
     headers, rows = audits.table(found, manifest)
-    ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY[suite.design]
+    ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY_TITLES[adjacency_of(suite)]
     made = [
         figures.Span("claimed, add or remove", suite.epsilon),
         *([] if ceiling is None else [figures.Span(adjacency, high=ceiling.epsilon(bounds.delta))]),
