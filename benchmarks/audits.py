@@ -1,6 +1,7 @@
 """Bounds of epsilon by simulation, on mechanisms whose epsilon for substitution is known: how often above it, how near.
 
-python benchmarks/audits.py [--runs 1000]       a minute: 50 models of 100 pairs, as in a suite's final split
+python benchmarks/audits.py [--runs 1000]       a minute: 50 models of 100 pairs, as in a suite's final split; and how
+                                                long the headroom of each suite with DP takes
 
 Each run plays MICO's game with 50 models: their members are matched with their non-members at random, and as many pairs
 guessed as was fixed on 100 other models. A valid bound at 95% is above the truth in at most 5% of the runs.
@@ -9,18 +10,22 @@ guessed as was fixed on 100 other models. A valid bound at 95% is above the trut
 import argparse
 import math
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mico_hub import tables
 from mico_hub.auditing.gaussian import gdp_mu
+from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.auditing.one_run import fdp_epsilon, gdp_one_run_epsilon, one_run_epsilon
 from mico_hub.auditing.pairs import guess, right_pairs, select_guesses
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_count
 from mico_hub.progress import Bar
+from mico_hub.suites import SUITES
+from mico_hub.training.accounting import calibrate
 
 MODELS, SHADOWS, PAIRS, DELTA = 50, 100, 100, 1e-5
 Scores = Callable[[float, int, np.random.Generator], NDArray[np.float64]]
@@ -71,7 +76,17 @@ def measure(options: argparse.Namespace) -> None:
     sys.stdout.write(
         f"{options.runs:,} runs each, delta {DELTA:g}: mean bound, and how often it is above the truth\n\n"
     )
-    sys.stdout.write(tables.text(HEADERS, rows) + "\n")
+    sys.stdout.write(tables.text(HEADERS, rows) + "\n\n")
+    sys.stdout.write(tables.text(("suite", "headroom at 10% FPR", "seconds"), list(_headrooms())) + "\n")
+
+
+def _headrooms() -> Iterator[tuple[str, ...]]:
+    for name, suite in SUITES.items():
+        noise = calibrate(suite)
+        begun = time.perf_counter()
+        found = suite_headroom(suite, noise)
+        if found is not None:
+            yield name, f"{float(found.tpr(0.1)):.3f}", f"{time.perf_counter() - begun:.3f}"
 
 
 def main() -> int:

@@ -1,7 +1,5 @@
 """The last-iterate heuristic against a simulation, against what is known exactly, and below the ceiling."""
 
-import time
-
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -16,14 +14,11 @@ PRIVATE = [suite for suite in SUITES.values() if suite.private and suite.order =
 
 
 @pytest.mark.parametrize("suite", PRIVATE, ids=lambda suite: suite.name)
-def test_every_dp_suite_has_its_headroom_in_under_a_second(suite: Suite) -> None:
+def test_every_dp_suite_has_the_headroom_that_a_simulation_shows(suite: Suite) -> None:
     noise = calibrate(suite)
-    begun = time.perf_counter()
     found = suite_headroom(suite, noise)
     assert found is not None
     rates = found.tpr(FPRS)
-    seconds = time.perf_counter() - begun
-    assert seconds < 1  # it takes 0.04 s
     rng, draws = np.random.default_rng(0), 200_000
     total = sum(rate * rng.binomial(found.steps_per_epoch, found.sampling_rate, draws) for rate in found.rates)
     seen = total + found.noise * rng.normal(size=draws)
