@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import re
@@ -32,6 +33,7 @@ from mico_hub.training.job import Finished, TrainingJob
 from mico_hub.training.sgd import Assignment, Runtime, train_models
 from mico_hub.training.suite import train_suite
 from mico_hub.workers import Common, Processes, WorkerError, local
+from mico_hub.workers import cluster as cluster_module
 from mico_hub.workers import job as job_module
 from mico_hub.workers.cluster import ray_cluster
 from mico_hub.workers.dispatch import LOST_WORKERS, LostError, dispatch
@@ -359,6 +361,12 @@ def test_a_part_of_ray_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Pat
     assert done.stderr.endswith("Finished models are kept; resume with the same command.\n")
     _, alive = psutil.wait_procs(parts, timeout=30)
     assert not alive
+
+
+def test_a_connection_to_ray_that_breaks_is_said() -> None:
+    said = r"a process of Ray on this machine was killed, .*reset by peer"
+    with pytest.raises(WorkerError, match=said), cluster_module._talking():
+        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
 
 
 def test_a_full_disk_for_what_workers_share_is_said(tmp_path: Path) -> None:

@@ -108,50 +108,81 @@ class _RayPool:
         self._cluster, self._ray = cluster, (ray := cluster.ray)
         takes = {"num_cpus": 1, "num_gpus": 1 if cluster.resource == "GPU" else 0}
         self._task = ray.remote(_remote_job).options(max_retries=0, **takes)
-        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
-            ray.get_runtime_context().get_node_id(), soft=True
-        )
-        self._board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
-        self._common = ray.put(common)
+        with _talking():
+            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=True
+            )
+            self._board = ray.remote(_Board).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here).remote()
+            self._common = ray.put(common)
         self._references: dict[Hashable, Any] = {}
         self._numbers = count()
 
     @property
     def room(self) -> int:
-        if self._cluster.parallel < 1:
+        with _talking():
+            parallel = self._cluster.parallel
+        if parallel < 1:
             raise WorkerError(f"the Ray cluster at {self._cluster.address} has lost every {self._cluster.resource}")
-        return 2 * self._cluster.parallel  # one waits for each that runs
+        return 2 * parallel  # one waits for each that runs
 
     def begin(self, job: Job[Any]) -> int:
         number = next(self._numbers)
-        self._references[number] = self._task.remote(job, self._common, self._board, number)
+        with _talking():
+            self._references[number] = self._task.remote(job, self._common, self._board, number)
         return number
 
     def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
-        done, _ = self._ray.wait([self._references[number] for number in tickets], timeout=POLL_SECONDS)
+        with _talking():
+            done, _ = self._ray.wait([self._references[number] for number in tickets], timeout=POLL_SECONDS)
         return [number for number in tickets if self._references[number] in done]
 
     def result(self, ticket: Hashable) -> Sequence[Any]:
         try:
             finished: Sequence[Any] = self._ray.get(self._references.pop(ticket))
-        except self._ray.exceptions.RayTaskError as error:
+        except self._ray.exceptions.RayTaskError as error:  # which may be an OSError, too: the job's
             raise _as_here(error.cause) from error
         except self._ray.exceptions.RayError as error:  # a node or a worker died, or Ray killed it for memory
             raise LostError(str(error)) from error
+        except OSError as error:
+            raise _killed(error) from error
         return finished
 
     def steps(self) -> dict[Hashable, int]:
         """Nothing for the moment where the board was lost; jobs tell it anew."""
         try:
-            steps: dict[Hashable, int] = self._ray.get(self._board.all.remote(), timeout=BOARD_SECONDS)
+            with _talking():
+                steps: dict[Hashable, int] = self._ray.get(self._board.all.remote(), timeout=BOARD_SECONDS)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):
             return {}
         return steps
 
     def close(self) -> None:
-        for reference in self._references.values():
-            self._ray.cancel(reference, force=True)
-        self._ray.kill(self._board)
+        with _talking():
+            for reference in self._references.values():
+                self._ray.cancel(reference, force=True)
+            self._ray.kill(self._board)
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    """Around what talks to Ray's processes on this machine.
+
+    Raises:
+        WorkerError: The connection broke.
+    """
+    try:
+        yield
+    except OSError as error:  # Ray's GetTimeoutError is one, too
+        if isinstance(error, TimeoutError):
+            raise
+        raise _killed(error) from error
+
+
+def _killed(error: OSError) -> WorkerError:
+    return WorkerError(
+        f"a process of Ray on this machine was killed, from outside or for lack of memory ({error}); "
+        "Ray's logs are in /tmp/ray/session_latest/logs"
+    )
 
 
 def _reach(address: str) -> None:
