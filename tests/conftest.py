@@ -99,6 +99,9 @@ def digits_inf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def train(home: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(CACHE_VARIABLE, str(home))
+            patch.delenv("MICO_HUB_DATASET", raising=False)
+            home.mkdir()
+            patch.chdir(home)  # away from the ./mico that `make demo` leaves
             load_suite("digits_inf")
 
     return made_once(tmp_path_factory, "digits_inf", train)
