@@ -121,7 +121,7 @@ def test_the_truth_of_another_training_is_refused(
 
 def test_all_that_is_wrong_with_predictions_is_listed(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     suite = SuiteFolder(work / "mico" / "digits_inf").manifest().suite
-    submissions.write(work / "predictions", suite, "train", {i: np.full(200, 0.5) for i in range(4)})
+    submissions.write(work / "predictions", {(suite, "train"): {i: np.full(200, 0.5) for i in range(4)}})
     folder = work / "predictions" / "digits" / "digits_inf" / "train"
     shutil.rmtree(folder / "model_0")
     (folder / "model_1" / "prediction.csv").write_text(",".join(["0.5"] * 198))

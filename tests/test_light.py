@@ -118,7 +118,7 @@ def test_published_signals_are_attacked_and_scored_without_torch(published: Path
         score = mico_score(np.concatenate(suite["train"]["membership"]), np.concatenate(train))["AUC"]
         by_model = dict(zip(suite["dev"]["model_id"], predictions))
         handle = mico_hub.open_suite("digits_hi")
-        submissions.write(Path("out"), handle.manifest.suite, "dev", by_model)
+        submissions.write(Path("out"), {(handle.manifest.suite, "dev"): by_model})
         assert main(["suites"]) == main(["attacks"]) == main(["fetch", "digits_hi", "--split", "dev"]) == 0
         assert main(["attack", "digits_hi", "--attack", "lira_shrunken", "--out", "shrunken"]) == 0
         assert main(["score", "shrunken", "--suite", "digits_hi"]) == 0

@@ -125,7 +125,7 @@ def test_an_extracted_archive_of_the_competition_says_so(tmp_path: Path, fresh_c
 
 def test_predictions_say_so_once(tmp_path: Path) -> None:
     suite = SUITES["cifar10_hi"].with_models(2, 3, 1)
-    submissions.write(tmp_path / "p", suite, "dev", {i: np.full(200, 0.5) for i in (2, 3, 4)})
+    submissions.write(tmp_path / "p", {(suite, "dev"): {i: np.full(200, 0.5) for i in (2, 3, 4)}})
     for path in (tmp_path / "p").rglob("prediction.csv"):
         become_pointer(path)
     for path, names in (

@@ -41,7 +41,7 @@ def predictions_for(suite: Suite = SUITE, split: str = "dev", seed: int = 0) -> 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A valid submission for dev."""
-    submissions.write(tmp_path / "root", SUITE, "dev", predictions_for())
+    submissions.write(tmp_path / "root", {(SUITE, "dev"): predictions_for()})
     return tmp_path / "root"
 
 
@@ -73,7 +73,7 @@ def test_parquet_gives_back_the_very_same_bits_for_every_suite_and_split_in_it(t
         (suite, split): predictions_for(suite, split, s)
         for s, (suite, split) in enumerate([(SUITE, "dev"), (SUITE, "final"), (other, "dev")])
     }
-    submissions.write_parquet(tmp_path / "new" / "all.parquet", content)
+    submissions.write(tmp_path / "new" / "all.parquet", content)
     for (suite, split), models in content.items():
         assert same(submissions.read(tmp_path / "new" / "all.parquet", suite, split), models)
     assert pq.read_schema(tmp_path / "new" / "all.parquet").names == submissions.COLUMNS.names
@@ -81,9 +81,9 @@ def test_parquet_gives_back_the_very_same_bits_for_every_suite_and_split_in_it(t
 
 def test_both_forms_say_which_models_were_attacked_and_others_are_refused(tmp_path: Path) -> None:
     folder, file, bare = tmp_path / "folder", tmp_path / "all.parquet", tmp_path / "bare"
-    submissions.write(folder, SUITE, "dev", predictions_for(), fingerprint="a" * 64)
-    submissions.write_parquet(file, {(SUITE, "dev"): predictions_for()}, fingerprints={SUITE.name: "a" * 64})
-    submissions.write(bare, SUITE, "dev", predictions_for())
+    submissions.write(folder, {(SUITE, "dev"): predictions_for()}, fingerprints={SUITE.name: "a" * 64})
+    submissions.write(file, {(SUITE, "dev"): predictions_for()}, fingerprints={SUITE.name: "a" * 64})
+    submissions.write(bare, {(SUITE, "dev"): predictions_for()})
     for path in (folder, file):
         assert submissions.load(path, SUITE, "dev").fingerprint == "a" * 64
         assert same(submissions.read(path, SUITE, "dev", fingerprint="a" * 64), predictions_for())
@@ -91,7 +91,7 @@ def test_both_forms_say_which_models_were_attacked_and_others_are_refused(tmp_pa
             submissions.read(path, SUITE, "dev", fingerprint="b" * 64)
     assert submissions.load(bare, SUITE, "dev").fingerprint is None
     assert same(submissions.read(bare, SUITE, "dev", fingerprint="b" * 64), predictions_for())
-    submissions.write(folder, SUITE, "dev", predictions_for(seed=1))  # of which nothing is known
+    submissions.write(folder, {(SUITE, "dev"): predictions_for(seed=1)})  # of which nothing is known
     assert submissions.load(folder, SUITE, "dev").fingerprint is None
 
 
@@ -115,7 +115,7 @@ def test_what_a_submission_says_of_itself_is_checked(root: Path, text: str, prob
 
 
 def test_writing_again_replaces_and_leaves_no_partial_file(root: Path) -> None:
-    submissions.write(root, SUITE, "dev", predictions_for(seed=1))
+    submissions.write(root, {(SUITE, "dev"): predictions_for(seed=1)})
     assert same(submissions.read(root, SUITE, "dev"), predictions_for(seed=1))
     assert {path.name for path in root.rglob("*") if path.is_file()} == {"prediction.csv"}
 
@@ -354,17 +354,17 @@ def test_long_lists_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_the_split_names_what_was_expected(tmp_path: Path) -> None:
-    assert problems(tmp_path) == ("expected a Parquet file or a folder with cifar10/cifar10_hi/dev",)
-    assert problems(tmp_path / "absent")[0].startswith("expected a Parquet file or a folder with")
+    assert problems(tmp_path) == ("expected a zip, a Parquet file or a folder with cifar10/cifar10_hi/dev",)
+    assert problems(tmp_path / "absent")[0].startswith("expected a zip, a Parquet file or a folder with")
 
 
 def test_a_folder_of_another_suite_is_not_taken(root: Path) -> None:
-    with pytest.raises(SubmissionError, match="expected a Parquet file or a folder with"):
+    with pytest.raises(SubmissionError, match="expected a zip, a Parquet file or a folder with"):
         submissions.read(root / "cifar10" / "cifar10_hi", SUITES["cifar10_lo"], "dev")
 
 
 def test_two_folders_that_could_be_meant_are_refused(root: Path) -> None:
-    submissions.write(root / "cifar10", SUITE, "dev", predictions_for())
+    submissions.write(root / "cifar10", {(SUITE, "dev"): predictions_for()})
     assert problems(root / "cifar10")[0].startswith("more than one folder can be meant by cifar10/cifar10_hi/dev")
 
 
@@ -373,10 +373,10 @@ def test_writing_refuses_bad_predictions_and_writes_nothing(tmp_path: Path) -> N
     models[3][7] = 1.5
     models[99] = models.pop(4)
     with pytest.raises(SubmissionError, match="3 problems") as caught:
-        submissions.write(tmp_path, SUITE, "dev", models)
+        submissions.write(tmp_path, {(SUITE, "dev"): models})
     assert caught.value.problems[:2] == ("model_4 missing", "model_99 not expected, only model_2, model_3, model_4")
     with pytest.raises(SubmissionError, match=r"^cifar10_hi/dev: 3 problems\n  model_4 missing\n"):
-        submissions.write_parquet(tmp_path / "p.parquet", {(SUITE, "dev"): models})
+        submissions.write(tmp_path / "p.parquet", {(SUITE, "dev"): models})
     assert not list(tmp_path.iterdir())
 
 

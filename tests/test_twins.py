@@ -200,7 +200,7 @@ def test_the_command_needs_no_base_data(
         rows.append({**row, "challenge": np.sort([*expected.records[:5], *alone[:195]]).astype(np.int32)})
     repository.write_public(root, manifest, {"train": rows})
     (root / repository.CARD).write_bytes(repository.card(root, ""))
-    submissions.write(predictions, suite, "train", {model_id: np.linspace(0, 1, 200) for model_id in range(2)})
+    submissions.write(predictions, {(suite, "train"): {model_id: np.linspace(0, 1, 200) for model_id in range(2)}})
     assert cli.main(["score", str(predictions), "--suite", "sst2_inf", "--source", str(root)]) == 0
     out = capsys.readouterr().out
     assert ("less the 10 points" in out) == official

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mico_hub.cli.frame import Commands, add_command, add_data, add_source, add_split, add_suites
-from mico_hub.suites import SPLITS
+from mico_hub.suites import SPLITS, tracks
 
 _TRUTH = (
     "hidden membership: the folder of suites, a suite's folder or its private part, or a copy of org/mico-truth "
@@ -38,7 +38,7 @@ def add_commands(commands: Commands) -> None:
         "runs a reference attack",
         "attack digits_hi --attack lira --out predictions",
     )
-    made.add_argument("suite", metavar="SUITE")
+    made.add_argument("suite", metavar="SUITE|TRACK")
     made.add_argument(
         "--attack",
         action=Extend,
@@ -52,8 +52,9 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; of several, below <out>/<attack>",
     )
+    made.add_argument("--zip", type=Path, metavar="FILE.zip", help="writes the same as one zip; of one attack")
     _add_exports(made)
-    add_split(made)
+    _add_splits(made, [SPLITS[0]], SPLITS[0])
     add_source(made)
 
     example = "score predictions --suite digits_hi --html report.html"
@@ -63,13 +64,21 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="PREDICTIONS",
-        help="a folder or a Parquet file; several are compared",
+        help="a zip, a Parquet file or a folder; several are compared",
     )
     made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
     made.add_argument("--truth", type=Path, help=_TRUTH)
     _add_exports(made)
     add_split(made)
     add_source(made)
+
+    example = "check-submission out.zip --track digits"
+    summary = "checks predictions for a track, without the answers"
+    made = add_command(commands, "check-submission", "score:check_submission", summary, example)
+    made.add_argument("file", type=Path, metavar="SUBMISSION", help="a zip, a Parquet file or a folder")
+    made.add_argument("--track", choices=tracks(), required=True, help="whose suites it must be complete for")
+    _add_splits(made, None, "those that it has")
+    made.add_argument("--source", help="where the suites are, for fingerprints and trials (default: the table alone)")
 
     made = add_command(
         commands,
@@ -188,6 +197,13 @@ class Extend(argparse.Action):
         setattr(options, self.dest, [values] if earlier is self.default else [*earlier, values])
 
 
+def _add_splits(parser: argparse.ArgumentParser, default: list[str] | None, described: str) -> None:
+    """`--split`, of which there may be several."""
+    names = ", ".join(SPLITS)
+    what = f"which models: {names}, or several with commas (default: {described})"
+    parser.add_argument("--split", type=parse_splits, default=default, metavar="SPLIT", help=what)
+
+
 def _add_exports(parser: argparse.ArgumentParser) -> None:
     """What `cli.exports` writes."""
     parser.add_argument("--html", type=Path, help="writes a report there too, one page that needs no network")
@@ -235,6 +251,18 @@ def parse_count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"expected a number from 1, got {text!r}")
     return int(text)
+
+
+def parse_splits(text: str) -> list[str]:
+    """`dev,final` -> these splits, each once.
+
+    Raises:
+        argparse.ArgumentTypeError: One of them is no split.
+    """
+    splits = list(dict.fromkeys(text.split(",")))
+    if unknown := [split for split in splits if split not in SPLITS]:
+        raise argparse.ArgumentTypeError(f"expected some of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
+    return splits
 
 
 def parse_models(text: str) -> tuple[int, int, int]:

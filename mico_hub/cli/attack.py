@@ -4,13 +4,13 @@ import argparse
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
-from mico_hub import submissions
+from mico_hub import submissions, tables
 from mico_hub.attacks import (
     LADDER,
     Attack,
@@ -20,65 +20,118 @@ from mico_hub.attacks import (
     prepare,
     to_predictions,
 )
+from mico_hub.attacks.base import FloatArray
 from mico_hub.cli import exports, frame
+from mico_hub.handle import Handle
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
 from mico_hub.progress import Bar
 from mico_hub.release.rows import as_rows
 from mico_hub.reporting import scorecard
+from mico_hub.reporting.ranking import by_suite
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
+from mico_hub.submissions.writing import ByModel
+from mico_hub.suites import Suite, tracks
 
 
 @contextmanager
-def attacking(options: argparse.Namespace, attack: str) -> Iterator[None]:
+def attacking(where: str, attack: str) -> Iterator[None]:
     """Says of which suite and attack there are too few shadow models."""
     try:
         yield
     except TooFewShadowsError as error:
-        raise SourceError(f"{options.suite} {options.split}: {attack}: {error}") from error
+        raise SourceError(f"{where}: {attack}: {error}") from error
 
 
 def attack(options: argparse.Namespace) -> None:
-    """Runs attacks."""
+    """Runs attacks, on a suite or on all of a track's."""
     attacks = attacks_of(options.attack)
-    suite = open_suite(options.suite, options.source)
-    targets = as_rows(suite.split(options.split))
-    known = all(row["membership"] is not None for row in targets)
-    if not known and (asked := exports.asked(options)):
-        raise SourceError(
-            f"the membership of {options.split} is hidden: keep predictions with --out, then `mico-hub score` writes "
-            f"{', '.join(asked)} with --truth"
-        )
-    if not known and options.out is None:
-        raise SourceError(f"the membership of {options.split} is hidden: name a folder with --out to keep predictions")
-    results, few, lines = [], dict[str, list[str]](), [scorecard.provenance(suite)]
-    prepared = prepare(
-        list(attacks.values()), targets, None if options.split == "train" else suite.train, options.source
-    )
-    for name, each in Bar(attacks.items(), desc="attacks", disable=len(attacks) == 1, leave=False):
-        started = time.perf_counter()
-        with attacking(options, each.name):
-            predictions = to_predictions(prepared.scores(each))
-        seconds = time.perf_counter() - started
-        few.setdefault(prepared.too_few(each), []).append(each.name)
-        by_model = {row["model_id"]: of_model for row, of_model in zip(targets, predictions, strict=True)}
-        if options.out is not None:
-            out = options.out if len(attacks) == 1 else options.out / each.name
-            recipe, ids = suite.manifest.suite, list(by_model)
-            written = submissions.write(out, recipe, options.split, by_model, models=ids, fingerprint=suite.fingerprint)
-            lines.append(f"{counted(len(by_model), 'prediction')} in {written}")
-        if known:
-            again = frame.command("attack", options.suite, split=options.split, attack=name, source=options.source)
-            about: Any = {"title": each.title, "seconds": seconds, "commands": [again]}
-            results.append(Result.of(suite, options.split, by_model, each.name, **about))
-    lines += exports.write(results, options, f"MICO {options.suite}, {options.split}")
-    if len(results) == 1:
-        lines.append(scorecard.card(results[0]))
-    elif results:
-        lines.append(scorecard.comparison(results))
-    lines += [f"{', '.join(names)}: {what}" for what, names in few.items() if what]
+    suites = [open_suite(name, options.source) for name in names_of(options.suite)]
+    targets = {(suite.name, split): as_rows(suite.split(split)) for suite in suites for split in options.split}
+    _require(options, attacks, [split for (_, split), rows in targets.items() if rows[0]["membership"] is None])
+    found: Found = {name: {} for name in attacks}
+    results, few = list[Result](), dict[str, list[str]]()
+    for suite, split in product(suites, options.split):
+        rows = targets[suite.name, split]
+        prepared = prepare(list(attacks.values()), rows, None if split == "train" else suite.train, options.source)
+        doing = f"attacks on {suite.name} {split}"
+        for name, each in Bar(attacks.items(), desc=doing, disable=len(attacks) == 1, leave=False):
+            started = time.perf_counter()
+            with attacking(f"{suite.name} {split}", each.name):
+                predictions = to_predictions(prepared.scores(each))
+            seconds = time.perf_counter() - started
+            few.setdefault(prepared.too_few(each), []).append(each.name)
+            by_model = {row["model_id"]: of_model for row, of_model in zip(rows, predictions, strict=True)}
+            found[name][suite.manifest.suite, split] = by_model
+            if options.out is not None:
+                _write(_out(options, attacks, each), {(suite.manifest.suite, split): by_model}, [suite])
+            if rows[0]["membership"] is not None:
+                again = frame.command("attack", suite.name, split=split, attack=name, source=options.source)
+                about: Any = {"title": each.title, "seconds": seconds, "commands": [again]}
+                results.append(Result.of(suite, split, by_model, each.name, **about))
+    lines = [*map(scorecard.provenance, suites), *_kept(options, attacks, found, suites)]
+    lines += exports.write(results, options, f"MICO {options.suite}, {', '.join(options.split)}")
+    lines += [scorecard.card(results[0])] if len(results) == 1 else _tables(results)
+    lines += [f"{', '.join(dict.fromkeys(names))}: {what}" for what, names in few.items() if what]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+Found = dict[str, dict[tuple[Suite, str], dict[int, FloatArray]]]
+"""Attack as it was named -> (suite, split) -> model id -> (2m,) predictions."""
+
+
+def names_of(suite_or_track: str) -> list[str]:
+    """The suites of a track, or the one suite."""
+    known = tracks()
+    return [suite.name for suite in known[suite_or_track]] if suite_or_track in known else [suite_or_track]
+
+
+def _require(options: argparse.Namespace, attacks: Mapping[str, Attack], hidden: Sequence[str]) -> None:
+    """Sees to it that what is asked for can be given, before anything is computed."""
+    if options.zip is not None and len(attacks) > 1:
+        raise SourceError(f"expected one --attack for --zip, got {len(attacks)}: {', '.join(attacks)}")
+    if not hidden:
+        return
+    said = f"the membership of {', '.join(dict.fromkeys(hidden))} is hidden: "
+    if asked := exports.asked(options):
+        raise SourceError(
+            f"{said}keep predictions with --out, then `mico-hub score` writes {', '.join(asked)} with --truth"
+        )
+    if options.out is None and options.zip is None:
+        raise SourceError(f"{said}name a folder with --out, or a zip with --zip, to keep predictions")
+
+
+def _out(options: argparse.Namespace, attacks: Mapping[str, Attack], one: Attack) -> Path:
+    """Where an attack's predictions go."""
+    out: Path = options.out if len(attacks) == 1 else options.out / one.name
+    return out
+
+
+def _write(path: Path, content: Mapping[tuple[Suite, str], ByModel], suites: Sequence[Handle]) -> None:
+    submissions.write(path, content, partial=True, fingerprints={suite.name: suite.fingerprint for suite in suites})
+
+
+def _kept(
+    options: argparse.Namespace, attacks: Mapping[str, Attack], found: Found, suites: Sequence[Handle]
+) -> Iterator[str]:
+    """Writes the zip; says where predictions are."""
+    for name, each in attacks.items():
+        number = sum(map(len, found[name].values()))
+        if options.out is not None:
+            yield f"predictions for {counted(number, 'model')} in {_out(options, attacks, each)}"
+        if options.zip is not None:
+            _write(options.zip, found[name], suites)
+            yield f"predictions for {counted(number, 'model')} in {options.zip}"
+
+
+def _tables(results: Sequence[Result]) -> Iterator[str]:
+    """Attacks beside each other, suite by suite, and the means that rank them."""
+    suites = by_suite(results)
+    for of_suite in suites.values():
+        yield scorecard.comparison(of_suite) + ("\n" if len(suites) > 1 else "")
+    if len(suites) > 1:
+        yield tables.text(*scorecard.of_track(results))
 
 
 def attacks_of(given: Sequence[str]) -> dict[str, Attack]:

@@ -33,7 +33,7 @@ def audit(options: argparse.Namespace) -> None:
     manifest = suite.manifest
     targets, train = (as_rows(suite.split(split)) for split in (options.split, "train"))
     truth = suite.truth(options.split, options.truth)
-    with attacking(options, attacks[0].name):
+    with attacking(f"{options.suite} {options.split}", attacks[0].name):
         found = audits.audit(
             attacks[0],
             train,

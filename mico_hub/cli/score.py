@@ -5,9 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from mico_hub import submissions, tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.cli import exports, frame
+from mico_hub.cli.attack import names_of
 from mico_hub.loading import open_suite
 from mico_hub.release.folder import truth_path
 from mico_hub.reporting import scorecard
@@ -19,7 +22,7 @@ from mico_hub.suites import tracks
 
 def score(options: argparse.Namespace) -> None:
     """Scores predictions, of one suite or of a track's."""
-    names = [suite.name for suite in tracks()[options.suite]] if options.suite in tracks() else [options.suite]
+    names = names_of(options.suite)
     _require(options, names)
     results: list[Result] = []
     problems: list[str] = []
@@ -59,6 +62,23 @@ def score(options: argparse.Namespace) -> None:
     if len(names) > 1:
         sys.stdout.write("\n" + tables.text(*scorecard.of_track(results)) + "\n")
     sys.stdout.write("".join(f"{line}\n" for line in written))
+
+
+def check_submission(options: argparse.Namespace) -> None:
+    """Checks a submission for a track without its answers."""
+    suites, known = tracks()[options.track], {}
+    if options.source is not None:
+        opened = [open_suite(suite.name, options.source) for suite in suites]
+        suites, known = [suite.manifest.suite for suite in opened], {suite.name: suite.fingerprint for suite in opened}
+    found = submissions.load_all(options.file, suites, options.split or (), fingerprints=known)
+    headers = ("suite", "split", "models", "predictions", "distinct", "fingerprint")
+    rows = []
+    for (name, split), submission in found.items():
+        values = np.concatenate(list(submission.predictions.values()))
+        counts = (len(submission.predictions), len(values), len(np.unique(values)))
+        rows.append((name, split, *(f"{count:,}" for count in counts), (submission.fingerprint or "-")[:12]))
+    splits = " and ".join(dict.fromkeys(split for _, split in found))
+    sys.stdout.write(f"{tables.text(headers, rows)}\n\n{options.file}: complete for {splits} of {options.track}\n")
 
 
 def _require(options: argparse.Namespace, names: Sequence[str]) -> None:

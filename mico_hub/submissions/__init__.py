@@ -1,21 +1,24 @@
 """Predictions of an attack as files: write them, read them, check them, all without the answers.
 
-They have two forms with the same content: a folder as the competition's scorer reads it (`folder.py`), and one Parquet
-file (`parquet.py`). An array that numpy saved is read, too (`array.py`).
+They have three forms with the same content: a folder as the competition's scorer reads it (`folder.py`), a zip of it,
+as the competition took it (`archive.py`), and one Parquet file (`parquet.py`). An array that numpy saved is read, too
+(`array.py`).
 
 A submission comes from a stranger: nothing outside its folder is read, no more of a file is read than the points could
 need, and an error names everything that is wrong.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
 from numpy.typing import ArrayLike
 
+from mico_hub.submissions.archive import SUFFIX, Archive
 from mico_hub.submissions.array import read_array
 from mico_hub.submissions.check import (
+    ABOUT,
     Predictions,
     SubmissionError,
     Wanted,
@@ -24,9 +27,10 @@ from mico_hub.submissions.check import (
     reason,
     validate,
 )
-from mico_hub.submissions.folder import ABOUT, read_about, read_folder, write
-from mico_hub.submissions.parquet import COLUMNS, read_rows, write_parquet
-from mico_hub.suites import Suite
+from mico_hub.submissions.folder import read_about, read_folder, splits_in_folder
+from mico_hub.submissions.parquet import COLUMNS, read_rows, splits_in_parquet
+from mico_hub.submissions.writing import write
+from mico_hub.suites import SPLITS, Suite
 
 __all__ = [
     "COLUMNS",
@@ -34,10 +38,10 @@ __all__ = [
     "Submission",
     "SubmissionError",
     "load",
+    "load_all",
     "read",
     "validate",
     "write",
-    "write_parquet",
 ]
 
 
@@ -60,7 +64,7 @@ def load(
     """The predictions for one split, read from either form and checked by `validate`, and what they carry.
 
     Args:
-        path: A Parquet file, a .npy file with a row for each model by ascending id, the folder that holds
+        path: A zip, a Parquet file, a .npy file with a row for each model by ascending id, the folder that holds
             `<track>/<suite>/<split>`, or one of those three folders.
         suite: Whose predictions are wanted.
         split: `train`, `dev` or `final`.
@@ -100,6 +104,64 @@ def read(
     return load(path, suite, split, points=points, models=models, fingerprint=fingerprint).predictions
 
 
+def load_all(
+    path: Path,
+    suites: Sequence[Suite],
+    splits: Sequence[str] = (),
+    *,
+    fingerprints: Mapping[str, str] | None = None,
+) -> dict[tuple[str, str], Submission]:
+    """The predictions for all of these suites, on each of the splits, checked.
+
+    Args:
+        path: A zip, a Parquet file or a folder.
+        suites: Usually those of a track.
+        splits: Empty: those that the submission has of any of the suites.
+        fingerprints: Suite's name -> as `load` takes it.
+
+    Returns:
+        (suite, split) -> predictions and what they carry, for every one of the suites.
+
+    Raises:
+        SubmissionError: A suite lacks a split, or what `load` refuses, of all suites and splits at once.
+        ValueError: There is no such split.
+    """
+    track = suites[0].track
+    where = f"{track} in {path}"
+    if not path.exists():
+        raise SubmissionError(where, ["no such file or folder"])
+    try:
+        there = _splits(path, suites)
+    except (OSError, ValueError, pa.ArrowException) as problem:
+        raise SubmissionError(where, [reason(problem, path.name)]) from problem
+    wanted = splits or [split for split in SPLITS if any(found == split for _, found in there)]
+    if not wanted:
+        names = ", ".join(suite.name for suite in suites)
+        raise SubmissionError(where, [f"expected predictions for {names} in {track}/SUITE/SPLIT, found none of these"])
+    found: dict[tuple[str, str], Submission] = {}
+    problems: list[str] = []
+    for suite in suites:
+        for split in wanted:
+            try:
+                found[suite.name, split] = load(path, suite, split, fingerprint=(fingerprints or {}).get(suite.name))
+            except SubmissionError as error:
+                problems += [f"{suite.name}/{split}: {problem}" for problem in error.problems]
+    if problems:
+        raise SubmissionError(where, problems)
+    return found
+
+
+def _splits(path: Path, suites: Sequence[Suite]) -> set[tuple[str, str]]:
+    """The (suite, split) that a submission has anything for."""
+    if path.is_dir():
+        return splits_in_folder(path, suites)
+    if path.suffix.lower() == SUFFIX:
+        return Archive(path, suites[0], 2 * max(suite.m for suite in suites)).splits(suites)
+    if path.suffix == ".npy":
+        raise ValueError(f"{path.name} is of one suite and split; write a zip, a Parquet file or a folder")
+    return splits_in_parquet(path, suites)
+
+
 Found = Sequence[tuple[str, ArrayLike | Exception]]
 
 
@@ -109,11 +171,13 @@ def _found(path: Path, suite: Suite, split: str, wanted: Wanted) -> tuple[Found,
     try:
         if path.is_file() and path.suffix == ".npy":
             return read_array(path, wanted), None
-        if path.is_file():
+        if path.is_file() and path.suffix.lower() == SUFFIX:
+            found, about = Archive(path, suite, wanted.points).read(suite, split, wanted)
+        elif path.is_file():
             found, about = read_rows(path, suite, split, wanted.points)
         else:
             found, about = read_folder(path, suite, split, wanted), read_about(path, suite, split, wanted.where)
-        where = path.name if path.is_file() else ABOUT
+        where = path.name if path.is_file() and path.suffix.lower() != SUFFIX else ABOUT
         return found, None if about is None else fingerprint_in(about, suite, where)
     except SubmissionError:
         raise

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,13 @@ from mico_hub.suites import Suite
 Predictions = dict[int, NDArray[np.float64]]
 """Model id -> (points,) in challenge order, for every model of a split, ascending."""
 
+Content = Mapping[tuple[Suite, str], Predictions]
+"""(suite, split) -> its predictions."""
+
 FILE_NAME = "prediction.csv"
+ABOUT = "submission.json"
+"""Beside the models' folders: which models were attacked. The competition's own submissions have none."""
+ABOUT_BYTES = 10_000
 BYTES_PER_VALUE = 64
 """What a file may spend on a number. The longest float64 that must round-trip takes 24 characters."""
 
@@ -131,6 +137,11 @@ def fingerprint_in(text: bytes, suite: Suite, where: str) -> str | None:
         raise FormatError(f"{where}: expected fingerprints as texts by the names of suites, got {fingerprints!r:.80}")
     found: str | None = fingerprints.get(suite.name)
     return found
+
+
+def misnamed(files: Iterable[str]) -> str:
+    """What to say of a model's folder that has other files than `FILE_NAME`."""
+    return f"expected {FILE_NAME}, got {listed(sorted(files))}"
 
 
 def reason(problem: Exception, name: str) -> str:

@@ -1,67 +1,49 @@
 """Predictions as the competition's scorer reads them: a folder with `<track>/<suite>/<split>/model_N/prediction.csv`.
 
-Each is one line of comma-separated numbers in [0, 1], in challenge order, higher = member. Beside the models' folders
-`submission.json` says which models were attacked; the competition's own submissions have none.
+Each is one line of comma-separated numbers in [0, 1], in challenge order, higher = member.
 """
 
-import codecs
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from numpy.typing import ArrayLike
 
 from mico_hub.cache import atomic_write
+from mico_hub.metrics.mico_score.scoring import prediction_fields
 from mico_hub.submissions.check import (
+    ABOUT,
+    ABOUT_BYTES,
     BYTES_PER_VALUE,
     FILE_NAME,
+    Content,
     SubmissionError,
     Wanted,
     about,
+    misnamed,
     read_bounded,
-    validate,
 )
 from mico_hub.suites import Suite
 
-ABOUT = "submission.json"
-ABOUT_BYTES = 10_000
+
+def files_of(content: Content, fingerprints: Mapping[str, str]) -> Iterator[tuple[str, bytes]]:
+    """The files of a submission: path below its root, with slashes, and content, which gives back the same float64."""
+    for (suite, split), predictions in content.items():
+        folder = f"{suite.track}/{suite.name}/{split}"
+        if suite.name in fingerprints:
+            yield f"{folder}/{ABOUT}", about({suite.name: fingerprints[suite.name]})
+        for model_id, values in predictions.items():
+            line = ",".join(map(repr, values.tolist())) + "\n"
+            yield f"{folder}/model_{model_id}/{FILE_NAME}", line.encode()
 
 
-def write(
-    root: Path,
-    suite: Suite,
-    split: str,
-    predictions: Mapping[int, ArrayLike],
-    *,
-    points: int | None = None,
-    models: Sequence[int] | None = None,
-    fingerprint: str | None = None,
-) -> Path:
-    """Writes `root/<track>/<suite>/<split>/model_N/prediction.csv` for every model; gives the split's folder.
-
-    Each file appears whole or not at all, and gives back the very same float64 values.
-
-    Args:
-        root: Made where it does not exist.
-        suite: Whose predictions they are.
-        split: `train`, `dev` or `final`.
-        predictions: As `validate` takes them.
-        points: As `validate` takes it.
-        models: As `validate` takes them.
-        fingerprint: Of the suite that was attacked, `Handle.fingerprint`: `read` compares it.
-
-    Raises:
-        SubmissionError: The predictions are not valid; nothing is written.
-    """
-    folder = root / suite.track / suite.name / split
-    valid = validate(predictions, suite, split, points=points, models=models)
-    (folder / ABOUT).unlink(missing_ok=True)  # which is not about what comes now
-    for model_id, values in valid.items():
-        line = ",".join(map(repr, values.tolist())) + "\n"
-        atomic_write(folder / f"model_{model_id}" / FILE_NAME, line.encode())
-    if fingerprint is not None:
-        atomic_write(folder / ABOUT, about({suite.name: fingerprint}))
-    return folder
+def write_folder(root: Path, content: Content, fingerprints: Mapping[str, str]) -> None:
+    """Writes the files, each whole or not at all."""
+    for suite, split in content:
+        (root / suite.track / suite.name / split / ABOUT).unlink(missing_ok=True)  # not about what comes now
+    for name, data in files_of(content, fingerprints):
+        atomic_write(root / name, data)
 
 
 def read_about(path: Path, suite: Suite, split: str, where: str) -> bytes | None:
@@ -97,12 +79,20 @@ def read_folder(path: Path, suite: Suite, split: str, wanted: Wanted) -> list[tu
     return [*found, *((name, []) for name in sorted(there.difference(known)))]
 
 
+def splits_in_folder(path: Path, suites: Iterable[Suite]) -> set[tuple[str, str]]:
+    """The (suite, split) of which there is a folder."""
+    return {
+        (suite.name, split)
+        for suite in suites
+        for split in suite.model_ids
+        if any(folder.is_dir() for folder in _split_folders(path, suite, split))
+    }
+
+
 def _split_folder(path: Path, suite: Suite, split: str, where: str) -> Path:
     """The folder of the split, in a path that may itself end with the track, the suite or the split."""
     parts = (suite.track, suite.name, split)
-    given = path.absolute().parts
-    candidates = [path.joinpath(*parts[k:]) for k in range(4) if k == 0 or given[-k:] == parts[:k]]
-    folders = [folder for folder in candidates if folder.is_dir()]
+    folders = [folder for folder in _split_folders(path, suite, split) if folder.is_dir()]
     if len(folders) > 1:
         raise SubmissionError(where, [f"more than one folder can be meant by {'/'.join(parts)}"])
     if not folders and path.is_dir() and any("\\" in entry.name for entry in path.iterdir()):
@@ -111,10 +101,16 @@ def _split_folder(path: Path, suite: Suite, split: str, where: str) -> Path:
             ["file names have backslashes, from an archive that Windows made; unpack it with `unzip` or `7z`"],
         )
     if not folders:
-        raise SubmissionError(where, [f"expected a Parquet file or a folder with {'/'.join(parts)}"])
+        raise SubmissionError(where, [f"expected a zip, a Parquet file or a folder with {'/'.join(parts)}"])
     if not folders[0].resolve().is_relative_to(path.resolve()):
         raise SubmissionError(where, [f"{'/'.join(parts)} is a link out of the submission"])
     return folders[0]
+
+
+def _split_folders(path: Path, suite: Suite, split: str) -> list[Path]:
+    """What can be meant by a path that may itself end with the track, the suite or the split."""
+    parts, given = (suite.track, suite.name, split), path.absolute().parts
+    return [path.joinpath(*parts[k:]) for k in range(4) if k == 0 or given[-k:] == parts[:k]]
 
 
 def _roots(path: Path) -> list[Path]:
@@ -137,18 +133,6 @@ def _read_inside(path: Path, roots: Iterable[Path], limit: int) -> bytes:
 
 def _read_csv(path: Path, roots: Iterable[Path], points: int) -> list[str]:
     """The fields of the file's one line. OSError or ValueError where it is not as it should be."""
-    content = _read_inside(path, roots, BYTES_PER_VALUE * (points + 1))
-    try:
-        lines = content.decode(_encoding(content)).strip().splitlines()
-    except UnicodeDecodeError:
-        raise ValueError(f"{FILE_NAME} is not text") from None
-    if len(lines) != 1:
-        raise ValueError(f"{FILE_NAME}: expected one line of {points} numbers, got {len(lines)} lines")
-    return lines[0].split(",")
-
-
-def _encoding(content: bytes) -> str:
-    """UTF-16, as some programs on Windows write a text, shows by its first bytes."""
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    return {b"\0": "utf-16-be"}.get(content[:1]) or ("utf-16-le" if content[1:2] == b"\0" else "utf-8-sig")
+    if path.parent.is_dir() and not os.path.lexists(path) and (others := [e.name for e in path.parent.iterdir()]):
+        raise ValueError(misnamed(others))
+    return prediction_fields(_read_inside(path, roots, BYTES_PER_VALUE * (points + 1)), points, FILE_NAME)

@@ -6,6 +6,7 @@ scikit-learn's `roc_curve` and `roc_auc_score`. Nothing but numpy is imported: t
 Membership is 1 for a member and 0 for a non-member; a higher prediction says member. A rate is a fraction, not percent.
 """
 
+import codecs
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -142,6 +143,35 @@ def validate_predictions(
     if problems:
         raise ValueError((f"{where}: " if where else "") + "; ".join(problems))
     return values
+
+
+def prediction_fields(content: bytes, expected: int, name: str) -> list[str]:
+    """The comma-separated fields of a file with one line of predictions, for `validate_predictions`.
+
+    A byte order mark, UTF-16, either end of line and empty lines around it do no harm.
+
+    Args:
+        content: The file's.
+        expected: How many fields there should be, for the error.
+        name: The file's, for the error.
+
+    Raises:
+        ValueError: It is not text, or not one line.
+    """
+    try:
+        lines = content.decode(_encoding(content)).strip().splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{name} is not text") from None
+    if len(lines) != 1:
+        raise ValueError(f"{name}: expected one line of {expected} numbers, got {len(lines)} lines")
+    return lines[0].split(",")
+
+
+def _encoding(content: bytes) -> str:
+    """UTF-16, as some programs on Windows write a text, shows by its first bytes."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return {b"\0": "utf-16-be"}.get(content[:1]) or ("utf-16-le" if content[1:2] == b"\0" else "utf-8-sig")
 
 
 def wrong_labels(labels: ArrayLike, predictions: ArrayLike, name: str = "membership") -> str:
