@@ -197,7 +197,7 @@ def test_a_submission_is_whole_or_everything_that_it_lacks_is_named(
     assert main(["check-submission", lacking.name, "--track", "sst2"]) == 2
     assert "expected predictions for sst2_inf, sst2_hi, sst2_lo in sst2/SUITE/SPLIT" in capsys.readouterr().err
     assert main(["check-submission", "nothing.zip", "--track", "sst2"]) == 2
-    assert "no such file or folder" in capsys.readouterr().err
+    assert "nothing.zip is not a file" in capsys.readouterr().err
 
 
 def test_a_submission_is_compared_with_the_suites_where_they_are(

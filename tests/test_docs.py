@@ -62,7 +62,7 @@ def test_tables_are_what_the_code_makes(file: str, marker: str) -> None:
 
 
 def test_every_command_is_in_the_readme() -> None:
-    commands = re.findall(r"^    (\w+) ", cli.parser().format_help(), re.M)
+    commands = re.findall(r"^    ([\w-]+) ", cli.parser().format_help(), re.M)
     assert len(commands) >= 4
     for command in commands:
         assert f"mico-hub {command}" in README

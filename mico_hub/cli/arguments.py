@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from mico_hub.cli.frame import Commands, add_command, add_data, add_source, add_split, add_suites
+from mico_hub.cli.frame import Commands, add_command, add_data, add_group, add_source, add_split, add_suites
 from mico_hub.suites import SPLITS, tracks
 
 _TRUTH = (
@@ -90,6 +90,7 @@ def add_commands(commands: Commands) -> None:
     made.add_argument("opening", type=Path, metavar="OPENING", help="the file that opens a split's commitment")
     add_source(made)
 
+    _add_boards(commands)
     _add_audits(commands)
 
     made = add_command(
@@ -120,6 +121,61 @@ def add_commands(commands: Commands) -> None:
     made.add_argument("--signals", nargs="+", metavar="NAME", help="such as loss and margin (default: all)")
     add_data(made)
     _add_workers(made)
+
+
+def _add_boards(commands: Commands) -> None:
+    """Where attacks are ranked in public."""
+    boards = add_group(commands, "board", "boards on which attacks are ranked")
+    open_board = add_group(boards, "open", "a board on the train models, of which everybody knows the truth")
+
+    summary = "scores predictions and adds them as an entry"
+    made = add_command(open_board, "add", "board:add", summary, "board open add out.zip --attack mine.py")
+    made.add_argument("file", type=Path, metavar="PREDICTIONS", help="a zip, a Parquet file or a folder")
+    made.add_argument("--code", metavar="URL", help="where the attack's code is")
+    made.add_argument("--attack", type=Path, metavar="FILE.py", help="the attack, kept beside: it can be run again")
+    made.add_argument("--write-up", metavar="URL|FILE.md", help="what it does")
+    made.add_argument("--name", help="of the entry (default: the file's)")
+    made.add_argument("--title", help="for people (default: the attack's)")
+    made.add_argument("--threat-model", choices=("black-box", "white-box"), help="(default: as the attack asks for)")
+    made.add_argument("--tag", action="append", help="a word on it; may be given several times")
+    made.add_argument("--track", choices=tracks(), help="(default: the one that it has predictions for)")
+    _add_board(made)
+    add_source(made)
+
+    summary = "runs reference attacks and adds them as entries"
+    example = "board open references digits --attack loss,lira"
+    made = add_command(open_board, "references", "board:references", summary, example)
+    made.add_argument("track", choices=tracks(), metavar="TRACK")
+    made.add_argument(
+        "--attack",
+        action=Extend,
+        default=["loss,rmia,lira"],
+        metavar="NAME",
+        help="as `attack` takes them (%(default)s)",
+    )
+    _add_board(made)
+    add_source(made)
+
+    summary = "scores all entries again, without running anything of theirs"
+    made = add_command(open_board, "check", "board:check", summary, "board open check --source mico")
+    _add_board(made)
+    add_source(made)
+
+    summary = "runs an entry's attack again, which runs its code"
+    made = add_command(open_board, "reproduce", "board:reproduce", summary, "board open reproduce digits/mine")
+    made.add_argument("name", metavar="TRACK/NAME")
+    _add_board(made)
+    add_source(made)
+
+    made = add_command(open_board, "render", "board:render", "makes its page", "board open render --out site")
+    made.add_argument("--out", type=Path, default=Path("site"), help="folder of the page (default: %(default)s)")
+    made.add_argument("--title", default="MICO, open board", help="of the page (default: %(default)s)")
+    _add_board(made)
+
+
+def _add_board(parser: argparse.ArgumentParser) -> None:
+    """`--board`."""
+    parser.add_argument("--board", type=Path, default=Path("board"), help="folder of entries (default: %(default)s)")
 
 
 def _add_audits(commands: Commands) -> None:

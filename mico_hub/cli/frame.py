@@ -182,6 +182,12 @@ def add_command(
     return made
 
 
+def add_group(commands: Commands, name: str, summary: str) -> Commands:
+    """Adds a command that has commands of its own; gives what these are added to."""
+    made = commands.add_parser(name, help=summary, description=summary)
+    return made.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+
 def command(name: str, *arguments: str | Path, **options: str | Path | None) -> str:
     """A command line for a shell; options without a value are left out."""
     given = ((f"--{option}", str(value)) for option, value in options.items() if value is not None)

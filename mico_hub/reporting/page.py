@@ -1,20 +1,9 @@
-"""One self-contained HTML page: attacks on suites compared, in words, tables and pictures.
+"""The report: attacks on suites compared, in words, tables and pictures; audits, too."""
 
-The pictures are matplotlib's, drawn when the page is made: it reads without scripts, prints, and the same pictures go
-into a paper. A library that draws in the browser is 1 to 5 MB and leaves nothing to read without scripts; what a script
-adds here, sorting and values under the pointer, is `templates/report.js`.
-"""
-
-import base64
-import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from mico_hub.attacks import KINDS
@@ -28,6 +17,7 @@ from mico_hub.messages import counted
 from mico_hub.release.manifest import Manifest
 from mico_hub.reporting import figures, scorecard
 from mico_hub.reporting.findings import CHANCE, budget, conclusions, limits
+from mico_hub.reporting.parts import Key, Picture, Section, Table, render
 from mico_hub.reporting.ranking import by_suite, by_track, main_results, ranked
 from mico_hub.reporting.results import Result
 from mico_hub.reporting.scorecard import LOW_FPRS, percent
@@ -40,74 +30,8 @@ _ALL_DRAWN = 6  # so many attacks are all drawn
 _SCALES: dict[figures.Scale, str] = {"log": "logarithmic", "linear": "linear"}
 _FPRS = {0.001: LOW_FPRS["0.1%"], 0.01: LOW_FPRS["1%"], CHANCE: RANKING}
 
-_ENVIRONMENT = Environment(
-    loader=PackageLoader("mico_hub.reporting"),
-    undefined=StrictUndefined,
-    autoescape=True,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-
 Audited = tuple[audits.Audit, Manifest, str]
 """An audit, the suite that it is of, and the split."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A figure and its words."""
-
-    name: str  # of its file, and unique in a page
-    caption: str
-    described: str  # read aloud in place of the picture
-    draw: Callable[[bool], Figure]  # with or without a legend
-
-    @property
-    def svg(self) -> str:
-        """For the page, which has a legend."""
-        return figures.svg(self.draw(False), self.name, self.described)
-
-
-@dataclass(frozen=True, slots=True)
-class _Key:
-    """An entry of the legend: an attack and how it is drawn."""
-
-    style: int
-    label: str
-    drawn: bool  # from the start
-
-    @property
-    def colour(self) -> str:
-        return figures.look_of(self.style)[0]
-
-    @property
-    def dashes(self) -> str:
-        dash = figures.look_of(self.style)[1]
-        return "" if isinstance(dash, str) else " ".join(f"{1.6 * length:g}" for length in dash[1])
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """A table, and a key for each of its rows where it has any."""
-
-    about: str
-    headers: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    keys: Sequence[_Key | None] = ()
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class _Section:
-    """What the page shows of a track, a suite or an audit."""
-
-    name: str
-    facts: Sequence[tuple[str, str]] = ()
-    pictures: Sequence[Picture] = ()
-    legend: Sequence[_Key] = ()
-    bounded: bool = False  # whether a ceiling is drawn
-    tables: Sequence[_Table] = ()
-    words: Sequence[str] = ()
-    commands: Sequence[str] = ()
 
 
 def write_report(results: Sequence[Result], path: Path, title: str, audited: Sequence[Audited] = ()) -> None:
@@ -140,7 +64,7 @@ def html(results: Sequence[Result], title: str, audited: Sequence[Audited] = ())
         if len(suites) > 1:
             sections.append(_track(track, of_track, keys))
         sections += [_suite(name, of_suite, keys) for name, of_suite in suites.items()]
-    return _page(
+    return render(
         title,
         sections,
         [_audit(*each) for each in audited],
@@ -148,21 +72,6 @@ def html(results: Sequence[Result], title: str, audited: Sequence[Audited] = ())
         lead=sections[0].pictures[0],
         limits=limits(results),
         keys=keys,
-    )
-
-
-def _page(title: str, sections: Sequence[_Section], audited: Sequence[_Section], **more: Any) -> str:
-    script = (files("mico_hub.reporting") / "templates" / "report.js").read_text()
-    return _ENVIRONMENT.get_template("report.html.jinja").render(
-        title=title,
-        sections=sections,
-        audits=audited,
-        rates=list(_FPRS),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        bound_label=figures.BOUND_LABEL,
-        headroom_label=figures.HEADROOM_LABEL,
-        **{"keys": {}, "lead": None, **more},
     )
 
 
@@ -195,7 +104,7 @@ def save_figures(results: Sequence[Result], folder: Path, file_format: str) -> l
     return paths
 
 
-def _keys(results: Sequence[Result]) -> dict[str, _Key]:
+def _keys(results: Sequence[Result]) -> dict[str, Key]:
     """Attack -> how it is drawn: those that are drawn from the start have the first styles, the same on all suites."""
     labels = {result.attack: result.label for result in results}
     strength = {name: max(result.tpr for result in results if result.attack == name) for name in labels}
@@ -206,23 +115,23 @@ def _keys(results: Sequence[Result]) -> dict[str, _Key]:
             best[KINDS.get(name, "own")] = name
         drawn = {*best.values(), *BASELINES} & set(labels)
     order = sorted(labels, key=lambda name: name not in drawn)
-    return {name: _Key(style, labels[name], name in drawn) for style, name in enumerate(order)}
+    return {name: Key(style, labels[name], name in drawn) for style, name in enumerate(order)}
 
 
-def _track(track: str, results: Sequence[Result], keys: dict[str, _Key]) -> _Section:
+def _track(track: str, results: Sequence[Result], keys: dict[str, Key]) -> Section:
     main = main_results(results)
     headers, rows = scorecard.of_track(results)
     note = f"TPR at 10% FPR on {main[0].split}, 95% intervals in brackets; the mean over the suites ranks."
-    return _Section(
+    return Section(
         f"{track}, all suites",
         pictures=[_by_budget(track, results, keys)],
         legend=[key for key in keys.values() if key.drawn],
         bounded=any(result.ceiling is not None for result in main),
-        tables=[_Table(f"Attacks on {track}", headers, rows, notes=[note])],
+        tables=[Table(f"Attacks on {track}", headers, rows, notes=[note])],
     )
 
 
-def _by_budget(track: str, results: Sequence[Result], keys: dict[str, _Key]) -> Picture:
+def _by_budget(track: str, results: Sequence[Result], keys: dict[str, Key]) -> Picture:
     """The score that ranks on each suite."""
     main = main_results(results)
     suites = by_suite(main)
@@ -241,7 +150,7 @@ def _by_budget(track: str, results: Sequence[Result], keys: dict[str, _Key]) -> 
     return Picture(f"{track}-budgets", f"{track}, {main[0].split}: members found, by claimed epsilon", described, draw)
 
 
-def _suite(name: str, results: Sequence[Result], keys: dict[str, _Key]) -> _Section:
+def _suite(name: str, results: Sequence[Result], keys: dict[str, Key]) -> Section:
     main = main_results(results)
     headers, rows = scorecard.table(results, leave_out=scorecard.OF_SUITE)
     labels = {key.label: key for key in keys.values()}
@@ -250,14 +159,14 @@ def _suite(name: str, results: Sequence[Result], keys: dict[str, _Key]) -> _Sect
         headers, rows = headers[:split] + headers[split + 1 :], [row[:split] + row[split + 1 :] for row in rows]
     of_main = [row for row in rows if "split" not in headers or row[split] == main[0].split]
     notes = [scorecard.NOTES[header] for header in headers if header in scorecard.NOTES]
-    return _Section(
+    return Section(
         name,
         facts=_facts(main),
         pictures=list(_pictures(main, keys, every=True)),
         legend=[keys[attack] for attack in dict.fromkeys(result.attack for result in main)],
         bounded=main[0].ceiling is not None,
         tables=[
-            _Table(
+            Table(
                 f"Attacks on {name}",
                 headers,
                 rows,
@@ -298,7 +207,7 @@ def _and_at(values: Sequence[str]) -> str:
     return ", ".join(f"{value} at {100 * rate:g}% FPR" for value, rate in zip(values, _FPRS, strict=True))
 
 
-def _pictures(main: Sequence[Result], keys: dict[str, _Key], every: bool) -> Sequence[Picture]:
+def _pictures(main: Sequence[Result], keys: dict[str, Key], every: bool) -> Sequence[Picture]:
     """A suite's pictures; of the curves all attacks' for the page, which hides some, or those of the drawn ones."""
     name, split = main[0].suite.name, main[0].split
     drawn = _drawn(main, keys)
@@ -336,7 +245,7 @@ def _pictures(main: Sequence[Result], keys: dict[str, _Key], every: bool) -> Seq
     return [_at_low_rates(main, keys), roc("log"), roc("linear"), predictions]
 
 
-def _at_low_rates(main: Sequence[Result], keys: dict[str, _Key]) -> Picture:
+def _at_low_rates(main: Sequence[Result], keys: dict[str, Key]) -> Picture:
     """What is found at the false positive rates of the tables, with intervals and the ceiling."""
     name, split = main[0].suite.name, main[0].split
     columns = [figures.Column(f"{100 * rate:g}%", rate, main[0].ceiling_at(rate)) for rate in _FPRS]
@@ -358,14 +267,14 @@ def _at_low_rates(main: Sequence[Result], keys: dict[str, _Key]) -> Picture:
     return Picture(f"{name}-low_fpr", f"{name}, {split}: members found at low false positive rates", described, draw)
 
 
-def _drawn(results: Sequence[Result], keys: dict[str, _Key]) -> list[Result]:
+def _drawn(results: Sequence[Result], keys: dict[str, Key]) -> list[Result]:
     """Those whose attacks are drawn from the start, by style."""
     return sorted(
         (result for result in results if keys[result.attack].drawn), key=lambda result: keys[result.attack].style
     )
 
 
-def _point(column: int, result: Result, score: str, keys: dict[str, _Key]) -> figures.Point:
+def _point(column: int, result: Result, score: str, keys: dict[str, Key]) -> figures.Point:
     value = result.every[score]
     return figures.Point(column, keys[result.attack].style, result.label, value, result.intervals.get(score))
 
@@ -404,9 +313,9 @@ def write_engine_audit(found: EngineAudit, path: Path, title: str) -> None:
         figures.Span("if Gaussian", low=found.gaussian),
     ]
     picture = _spans("audit", found.suite.name, spans, found.suite.delta or 0.0)
-    table = _Table("Epsilon of the engine", *engine.table(found))
-    section = _Section(engine.heading(found), (), [picture], tables=[table], words=engine.notes(found))
-    atomic_write(path, _page(title, [], [section]).encode())
+    table = Table("Epsilon of the engine", *engine.table(found))
+    section = Section(engine.heading(found), (), [picture], tables=[table], words=engine.notes(found))
+    atomic_write(path, render(title, [], [section]).encode())
 
 
 def write_score_audit(found: ScoreAudit, path: Path, title: str) -> None:
@@ -419,9 +328,9 @@ def write_score_audit(found: ScoreAudit, path: Path, title: str) -> None:
         figures.Span("estimate", bounds.estimate, *(bounds.interval or ())),
     ]
     picture = _spans("audit", "the audit", spans, bounds.delta)
-    table = _Table("Epsilon that the scores show", *scores.table(found))
-    section = _Section(scores.heading(found), scores.terms(found), [picture], tables=[table])
-    atomic_write(path, _page(title, [], [section]).encode())
+    table = Table("Epsilon that the scores show", *scores.table(found))
+    section = Section(scores.heading(found), scores.terms(found), [picture], tables=[table])
+    atomic_write(path, render(title, [], [section]).encode())
 
 
 def _spans(name: str, title: str, spans: Sequence[figures.Span], delta: float) -> Picture:
@@ -436,7 +345,7 @@ def _spans(name: str, title: str, spans: Sequence[figures.Span], delta: float) -
     )
 
 
-def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
+def _audit(found: audits.Audit, manifest: Manifest, split: str) -> Section:
     suite, bounds = manifest.suite, found.bounds
     headers, rows = audits.table(found, manifest)
     ceiling, adjacency = suite_ceiling(suite, manifest.noise_multiplier), ADJACENCY_TITLES[adjacency_of(suite)]
@@ -448,9 +357,9 @@ def _audit(found: audits.Audit, manifest: Manifest, split: str) -> _Section:
         figures.Span("estimate", bounds.estimate, *(bounds.interval or ())),
     ]
     picture = _spans(f"{suite.name}-{split}-audit", f"{suite.name}, {split}", made, bounds.delta)
-    return _Section(
+    return Section(
         audits.heading(found, manifest, split),
         pictures=[picture],
-        tables=[_Table(f"Epsilon of {suite.name}", headers, rows)],
+        tables=[Table(f"Epsilon of {suite.name}", headers, rows)],
         words=audits.notes(found, manifest),
     )

@@ -40,6 +40,7 @@ __all__ = [
     "load",
     "load_all",
     "read",
+    "splits_in",
     "validate",
     "write",
 ]
@@ -126,14 +127,8 @@ def load_all(
         SubmissionError: A suite lacks a split, or what `load` refuses, of all suites and splits at once.
         ValueError: There is no such split.
     """
-    track = suites[0].track
+    track, there = suites[0].track, splits_in(path, suites)
     where = f"{track} in {path}"
-    if not path.exists():
-        raise SubmissionError(where, ["no such file or folder"])
-    try:
-        there = _splits(path, suites)
-    except (OSError, ValueError, pa.ArrowException) as problem:
-        raise SubmissionError(where, [reason(problem, path.name)]) from problem
     wanted = splits or [split for split in SPLITS if any(found == split for _, found in there)]
     if not wanted:
         names = ", ".join(suite.name for suite in suites)
@@ -151,15 +146,26 @@ def load_all(
     return found
 
 
-def _splits(path: Path, suites: Sequence[Suite]) -> set[tuple[str, str]]:
-    """The (suite, split) that a submission has anything for."""
-    if path.is_dir():
-        return splits_in_folder(path, suites)
-    if path.suffix.lower() == SUFFIX:
-        return Archive(path, suites[0], 2 * max(suite.m for suite in suites)).splits(suites)
-    if path.suffix == ".npy":
-        raise ValueError(f"{path.name} is of one suite and split; write a zip, a Parquet file or a folder")
-    return splits_in_parquet(path, suites)
+def splits_in(path: Path, suites: Sequence[Suite]) -> set[tuple[str, str]]:
+    """The (suite, split) that a submission has anything for.
+
+    Args:
+        path: A zip, a Parquet file or a folder.
+        suites: Of a track.
+
+    Raises:
+        SubmissionError: It cannot be read.
+    """
+    try:
+        if path.is_dir():
+            return splits_in_folder(path, suites)
+        if path.suffix.lower() == SUFFIX:
+            return Archive(path, suites[0], 2 * max(suite.m for suite in suites)).splits(suites)
+        if path.suffix == ".npy":
+            raise ValueError(f"{path.name} is of one suite and split; write a zip, a Parquet file or a folder")
+        return splits_in_parquet(path, suites)
+    except (OSError, ValueError, pa.ArrowException) as problem:
+        raise SubmissionError(f"{suites[0].track} in {path}", [reason(problem, path.name)]) from problem
 
 
 Found = Sequence[tuple[str, ArrayLike | Exception]]

@@ -1,0 +1,1 @@
+"""Where attacks are ranked in public: open boards on known truth, and exports to platforms that keep truth hidden."""
