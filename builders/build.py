@@ -12,6 +12,7 @@ from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import FolderError
 from mico_hub.release.rows import Row, as_rows
 from publishing.croissant import croissant
+from publishing.eval_yaml import eval_yaml, framework_of
 
 
 def builder_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
@@ -24,12 +25,13 @@ def builder_rows(folder: SuiteFolder) -> dict[str, list[Row]]:
         return {split: as_rows(dataset) for split, dataset in made.items()}
 
 
-def build(suites: Iterable[Path], out: Path) -> None:
+def build(suites: Iterable[Path], out: Path, framework: str = "") -> None:
     """Adds suites to a published folder, or makes one; a suite that is there already is replaced.
 
     Args:
         suites: Suite folders; every one is verified before anything is written.
         out: The published folder.
+        framework: With which it asks for a board of the Hub, see `publishing.eval_yaml`; empty: as it did.
 
     Raises:
         FolderError: A suite is not complete or not as it should be.
@@ -41,13 +43,14 @@ def build(suites: Iterable[Path], out: Path) -> None:
             raise FolderError(f"{out} is inside the suite folder {folder.root}: name a folder elsewhere with --out")
     for folder in folders:
         repository.write_suite(out, folder, builder_rows(folder))
-    for name, content in derived(out, repository.add_version(out)).items():
+    for name, content in derived(out, repository.add_version(out), framework or framework_of(out)).items():
         atomic_write(out / name, content)
 
 
-def derived(root: Path, digests: Mapping[str, str] | None = None) -> dict[str, bytes]:
-    """The files of a published folder that are made from its suites and versions: the card, and Croissant metadata."""
+def derived(root: Path, digests: Mapping[str, str] | None = None, framework: str = "") -> dict[str, bytes]:
+    """The files of a published folder that are made from its suites and versions: the card, Croissant, `eval.yaml`."""
     return {
         repository.CARD: repository.card(root, dataset_card(root), digests),
         repository.CROISSANT: croissant(root, len(repository.versions(root))),
+        **({repository.EVAL: eval_yaml(root, framework)} if framework else {}),
     }

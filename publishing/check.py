@@ -30,6 +30,7 @@ from mico_hub.release.tensors import CheckpointError, header_of, metadata_of, sh
 from mico_hub.signals import Frame, SignalError, signals_of
 from mico_hub.training import engine
 from publishing import claims
+from publishing.eval_yaml import framework_of
 from publishing.fresh import frame_of, write_fresh
 
 
@@ -54,6 +55,7 @@ def check(root: Path, fresh: Path, *, trial: bool = False) -> dict[str, str]:
     except FormatError as error:
         raise FolderError(f"nothing can be published: {error}") from error
     expected = {repository.CARD, repository.VERSIONS, repository.CROISSANT}
+    expected |= {repository.EVAL} if framework_of(root) else set()
     for manifest in manifests:
         name = manifest.suite.name
         expected |= {f"{name}/{repository.MANIFEST}", *checkpoints[name]}
@@ -195,7 +197,7 @@ def _wrong_derived(root: Path) -> Iterator[str]:
         yield f"{repository.VERSIONS}: its last version is not what the folder holds; build the folder again"
     if (root / repository.VERSIONS).read_bytes() != repository.versions_json(known):
         yield f"{repository.VERSIONS}: differs from what would be written; build the folder again"
-    for name, content in derived(root, digests).items():
+    for name, content in derived(root, digests, framework_of(root)).items():
         if (root / name).read_bytes() != content:
             yield f"{name}: differs from what the suites give; build the folder again"
     DatasetCard.load(root / repository.CARD)

@@ -15,6 +15,7 @@ from mico_hub.release.folder import SIGNALS
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import each_row, write_rows
 from mico_hub.signals import Frame, Layout
+from publishing.eval_yaml import framework_of
 
 
 def write_fresh(root: Path, out: Path) -> dict[str, str]:
@@ -43,7 +44,7 @@ def write_fresh(root: Path, out: Path) -> dict[str, str]:
         atomic_write(out / name / repository.MANIFEST, manifest.to_json())
     atomic_write(out / repository.VERSIONS, repository.versions_json(repository.versions(root)))
     digests = repository.content_digests(out)
-    for name, content in derived(out, digests).items():
+    for name, content in derived(out, digests, framework_of(root)).items():
         atomic_write(out / name, content)
     return digests
 

@@ -375,6 +375,36 @@ def commits(hub: "LoopbackHub", request: Request, match: Match) -> Response:
     )
 
 
+@route("GET", r"/api/datasets/(?P<id>[^/]+/[^/]+)/leaderboard")
+def leaderboard(hub: "LoopbackHub", _: Request, match: Match) -> Response:
+    """The results in all model repositories of the tasks that a dataset's eval.yaml names, the best first."""
+    wanted = hub.repositories.get(("dataset", match["id"]))
+    asks = wanted is not None and wanted.at("main").files.get("eval.yaml")
+    if not asks:
+        raise HubError(404, None, f"{match['id']} has no leaderboard")
+    tasks = {task["id"] for task in yaml.safe_load(asks)["tasks"]}
+    found = [
+        (result, repo_id, path)
+        for (kind, repo_id), repository in hub.repositories.items()
+        if kind == "model"
+        for path, content in repository.at("main").files.items()
+        if path.startswith(".eval_results/")
+        for result in yaml.safe_load(content)
+        if result["dataset"]["id"] == match["id"] and result["dataset"]["task_id"] in tasks
+    ]
+    found.sort(key=lambda each: -each[0]["value"])
+    return Response.of(
+        [
+            {
+                "rank": rank, "modelId": repo_id, "value": result["value"], "filename": path, "verified": False,
+                "source": result.get("source"), "notes": result.get("notes"),
+                "author": {"type": "user", "name": repo_id.partition("/")[0], "fullname": "", "avatarUrl": ""},
+            }
+            for rank, (result, repo_id, path) in enumerate(found, start=1)
+        ]
+    )  # fmt: skip
+
+
 @route("GET", "/api/whoami-v2")
 def whoami(hub: "LoopbackHub", request: Request, _: Match) -> Response:
     """The user that the token stands for."""

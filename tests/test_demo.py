@@ -41,6 +41,25 @@ def test_the_demo_does_the_whole_job_and_resumes(tmp_path: Path, monkeypatch: py
     assert (checkpoint.read_bytes(), checkpoint.stat().st_mtime_ns) == before
 
 
+@pytest.mark.long
+def test_a_competition_is_rehearsed_and_the_same_command_goes_on(
+    published: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path / "cache"))
+    arguments = ("rehearse.py", tmp_path, "--source", str(published), "--truth", str(trained))
+    for _ in range(2):
+        done = script(*arguments)
+        assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-3000:]
+        scored = re.findall(r"^(dev|final): average_TPR_FPR_1000 0\.\d+; 27 scores, at most 0 from", done.stdout, re.M)
+        assert scored == ["dev", "final"]
+        assert "nothing is wrong" in done.stdout
+        assert "came out" in done.stdout
+    assert "digits/lira: is there" in done.stdout
+    made = tmp_path / "rehearsal"
+    assert "starting kit" in (made / "site" / "index.html").read_text()
+    assert len(list((made / "attack" / ".eval_results").iterdir())) == 3
+
+
 def test_scripts_explain_bad_input(tmp_path: Path) -> None:
     unknown = command(tmp_path, "train", "digits_high")
     assert unknown.returncode == 2

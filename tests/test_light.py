@@ -93,7 +93,7 @@ def test_a_missing_extra_is_a_line_with_the_command(published: Path, tmp_path: P
             print(code, errors.getvalue().splitlines()[-1])
     """
     torch = "torch is not installed, and this needs it: pip install 'mico-hub[models]'"
-    page = "jinja2 is not installed, and this needs it: pip install 'mico-hub[report]'"
+    page = "matplotlib is not installed, and this needs it: pip install 'mico-hub[report]'"
     assert run(code, tmp_path, HEAVY).splitlines() == [torch, torch, f"2 mico-hub: {torch}", f"2 mico-hub: {page}"]
 
 

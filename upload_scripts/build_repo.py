@@ -14,7 +14,7 @@ from mico_hub.release.repository import suites_in
 
 def run(options: argparse.Namespace) -> None:
     """Builds the folder."""
-    build(options.suites, options.out)
+    build(options.suites, options.out, options.eval_yaml or "")
     sys.stdout.write(f"{options.out} holds {', '.join(manifest.suite.name for manifest in suites_in(options.out))}\n")
 
 
@@ -23,6 +23,8 @@ def main() -> int:
     parser = frame.script(__doc__, run, "The same command completes the folder.")
     parser.add_argument("suites", nargs="+", type=Path, metavar="SUITE_FOLDER")
     parser.add_argument("--out", type=Path, default=Path("mico"), help="the published folder (default: mico)")
+    described = "adds eval.yaml: asks the Hub for a board, by an evaluation framework that is on its list"
+    parser.add_argument("--eval-yaml", metavar="FRAMEWORK", help=described)
     return frame.run(parser)
 
 

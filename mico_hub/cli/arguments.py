@@ -1,6 +1,8 @@
 """What can be asked of `mico-hub`: every command with its arguments. What a command does is imported when it runs."""
 
 import argparse
+from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,7 @@ def add_commands(commands: Commands) -> None:
     add_source(made)
 
     _add_boards(commands)
+    _add_exports_for_platforms(commands)
     _add_audits(commands)
 
     made = add_command(
@@ -171,6 +174,42 @@ def _add_boards(commands: Commands) -> None:
     made.add_argument("--out", type=Path, default=Path("site"), help="folder of the page (default: %(default)s)")
     made.add_argument("--title", default="MICO, open board", help="of the page (default: %(default)s)")
     _add_board(made)
+
+
+def _add_exports_for_platforms(commands: Commands) -> None:
+    """What other platforms take."""
+    exports = add_group(commands, "export", "what other platforms take")
+
+    summary = "a competition for Codabench, with the truth of its phases: for organisers alone"
+    example = "export codabench --track digits --truth suites --out bundle.zip"
+    made = add_command(exports, "codabench", "export:codabench", summary, example)
+    made.add_argument("--track", choices=tracks(), required=True)
+    made.add_argument("--truth", type=Path, help=_TRUTH)
+    made.add_argument("--out", type=Path, default=Path("bundle.zip"), help="the bundle (default: %(default)s)")
+    made.add_argument("--start", type=parse_time, metavar="TIME", help="YYYY-MM-DD[ HH:MM:SS], UTC (default: today)")
+    made.add_argument(
+        "--final",
+        nargs="?",
+        type=parse_time,
+        const=True,
+        metavar="TIME",
+        help="with a final phase from then on (default: 90 days later), and its truth (default: dev alone)",
+    )
+    described = "reference attacks that go into it as solutions, with commas; may be empty (default: %(default)s)"
+    made.add_argument("--baselines", default="loss,lira", metavar="NAMES", help=described)
+    add_source(made)
+
+    summary = "an attack's .eval_results for the Hub's own boards"
+    example = "export eval-results lira --suite digits_hi --dataset org/mico --out repository"
+    made = add_command(exports, "eval-results", "export:eval_results", summary, example)
+    made.add_argument("predictions", type=Path, metavar="PREDICTIONS", help="a zip, a Parquet file or a folder")
+    made.add_argument("--suite", required=True, help="a suite, or a track for all of its suites")
+    made.add_argument("--truth", type=Path, help=_TRUTH)
+    made.add_argument("--dataset", metavar="ORG/NAME[@REVISION]", help="on the Hub (default: where the suite was read)")
+    made.add_argument("--source-url", metavar="URL", help="where the attack is explained, or its output kept")
+    made.add_argument("--out", type=Path, default=Path(), help="folder of the attack's repository (default: here)")
+    add_split(made)
+    add_source(made)
 
 
 def _add_board(parser: argparse.ArgumentParser) -> None:
@@ -319,6 +358,18 @@ def parse_splits(text: str) -> list[str]:
     if unknown := [split for split in splits if split not in SPLITS]:
         raise argparse.ArgumentTypeError(f"expected some of {', '.join(SPLITS)}, got {', '.join(map(repr, unknown))}")
     return splits
+
+
+def parse_time(text: str) -> datetime:
+    """`2027-03-01` or `2027-03-01 12:00:00`.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    for form in ("%Y-%m-%d", "%Y-%m-%d %H:%M:%S"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form)
+    raise argparse.ArgumentTypeError(f"expected YYYY-MM-DD or 'YYYY-MM-DD HH:MM:SS', UTC, got {text!r}")
 
 
 def parse_models(text: str) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@
         cifar10_hi/signals/loss.safetensors             a number for each model and record, see `signals`; if computed
         versions.json                                   what each version, a tag v1, v2, ... on the Hub, holds
         croissant.json                                  the same for machines that do not know `datasets`
+        eval.yaml                                       where the Hub is asked for a board, see `publishing.eval_yaml`
 
 `load_dataset("./mico", "cifar10_hi")` reads such a folder without any code of ours.
 """
@@ -41,6 +42,7 @@ CARD = "README.md"
 MANIFEST = "suite.json"
 VERSIONS = "versions.json"
 CROISSANT = "croissant.json"
+EVAL = "eval.yaml"
 
 FEATURES = Features.from_arrow_schema(PUBLIC_SCHEMA)
 

@@ -41,7 +41,12 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 
 
 def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Writes a zip of (name, content), whole or not at all; the same members give the same bytes."""
+    """Writes a zip of (name, content), whole or not at all."""
+    atomic_write(path, archive_bytes(members))
+
+
+def archive_bytes(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A zip of (name, content); the same members give the same bytes."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in members:
@@ -49,7 +54,7 @@ def write_archive(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
             member.compress_type = zipfile.ZIP_DEFLATED
             member.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(member, data)
-    atomic_write(path, content.getvalue())
+    return content.getvalue()
 
 
 class Archive:

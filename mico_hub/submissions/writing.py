@@ -7,7 +7,7 @@ from typing import TypeVar
 from numpy.typing import ArrayLike
 
 from mico_hub.submissions.archive import SUFFIX, write_archive
-from mico_hub.submissions.check import Predictions, SubmissionError, validate
+from mico_hub.submissions.check import Content, Predictions, SubmissionError, validate
 from mico_hub.submissions.folder import files_of, write_folder
 from mico_hub.submissions.parquet import write_parquet
 from mico_hub.suites import Suite, get_suite
@@ -41,7 +41,21 @@ def write(
         KeyError: There is no such suite.
         ValueError: There is no such split.
     """
-    path, content, problems = Path(path), dict[tuple[Suite, str], Predictions](), []
+    path, content = Path(path), complete(predictions, points=points, partial=partial)
+    known = fingerprints or {}
+    if path.suffix.lower() == SUFFIX:
+        write_archive(path, files_of(content, known))
+    elif path.suffix.lower() == ".parquet":
+        write_parquet(path, content, known)
+    else:
+        write_folder(path, content, known)
+
+
+def complete(
+    predictions: Mapping[tuple[_Named, str], ByModel], *, points: int | None = None, partial: bool = False
+) -> Content:
+    """What `write` writes, checked; arguments and errors as there."""
+    content, problems = dict[tuple[Suite, str], Predictions](), []
     for (named, split), given in predictions.items():
         suite = get_suite(named) if isinstance(named, str) else named
         try:
@@ -50,15 +64,11 @@ def write(
             content[suite, split] = validate(by_model, suite, split, points=points, models=models)
         except SubmissionError as error:
             problems.append(error)
+    if len(problems) > 1:
+        raise SubmissionError("predictions", [str(each) for each in problems])
     if problems:
-        raise problems[0] if len(problems) == 1 else SubmissionError(path.name, [str(each) for each in problems])
-    known = fingerprints or {}
-    if path.suffix.lower() == SUFFIX:
-        write_archive(path, files_of(content, known))
-    elif path.suffix.lower() == ".parquet":
-        write_parquet(path, content, known)
-    else:
-        write_folder(path, content, known)
+        raise problems[0]
+    return content
 
 
 def _in_order(given: Sequence[ArrayLike], suite: Suite, split: str) -> dict[int, ArrayLike]:
