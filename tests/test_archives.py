@@ -1,5 +1,6 @@
 """Submissions as one zip: what people's archive programs make of one, and what strangers might."""
 
+import re
 import stat
 import tracemalloc
 import zipfile
@@ -7,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import competition
+import fresh
 import numpy as np
 import pytest
 
@@ -102,8 +104,11 @@ def test_what_archive_programs_do_does_no_harm(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda m: {}, f"expected {INNER}/model_N/prediction.csv in out.zip, no prediction.csv at all"),
-        (lambda m: {n.removeprefix("cifar10/"): d for n, d in m.items()}, "expected cifar10/cifar10_hi/dev/model_N"),
+        (lambda m: {}, f"expected {INNER}/model_N/prediction.csv in out.zip, there is no"),
+        (
+            lambda m: {n.removeprefix("cifar10/"): d for n, d in m.items()},
+            "the folder cifar10_hi is there, but not in a folder cifar10",
+        ),
         (lambda m: m | {f"copy/{n}": d for n, d in m.items()}, f"{INNER}/ is there 2 times, in , /copy"),
         (lambda m: {n.replace("prediction.", "predictions."): d for n, d in m.items()}, "got predictions.csv"),
         (lambda m: {n: d for n, d in m.items() if n != CSV}, "model_3 missing"),
@@ -242,3 +247,31 @@ def test_scores_are_those_of_the_competitions_own_program_in_all_numbers(split: 
     assert len(ours) == 27
     ours["average_TPR_FPR_1000"] = float(np.mean([ours[f"scenario{i}_TPR_FPR_1000"] for i in (1, 2, 3)]))
     assert ours == pytest.approx(golden, abs=1e-12)
+
+
+def test_the_example_of_the_documentation_is_a_submission(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of dev, with fingerprints."""
+    text = (Path(__file__).parents[1] / "docs" / "boards.md").read_text(encoding="utf-8")
+    found = re.search(r"<!-- example.*?```python\n(.*?)```", text, re.DOTALL)
+    assert found
+    monkeypatch.setenv("MICO_HUB_DATASET", str(published))
+    monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path / "cache"))
+    done = fresh.run("-c", found[1], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    assert main(["check-submission", "dev.zip", "--track", "digits", "--source", str(published)]) == 0
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.csv", "x.tar"])
+def test_no_folder_is_made_where_a_file_was_meant(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match=r"expected NAME\.zip, NAME\.parquet or a folder"):
+        submissions.write(tmp_path / name, {(SUITE, "dev"): predictions()})
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_same_problem_of_many_models_is_one_line(whole: Members, tmp_path: Path) -> None:
+    short = {name: b"0.5,0.5" if name.endswith(".csv") else data for name, data in whole.items()}
+    said = problems(pack(tmp_path / "out.zip", short))
+    assert said == "model_2, model_3, model_4: expected 200 predictions, got 2"

@@ -255,6 +255,10 @@ def test_where_the_truth_is_not_is_said_before_anything_is_trained(
     (tmp_path / "p").mkdir()
     code, _, err = run(capsys, *command, "digits_inf", "--split", "dev", "--truth", "nowhere")
     assert code == 2
+    assert err == "mico-hub: nowhere: no such folder; expected the truth of digits_inf, as its training wrote it\n"
+    (tmp_path / "nowhere").mkdir()
+    code, _, err = run(capsys, *command, "digits_inf", "--split", "dev", "--truth", "nowhere")
+    assert code == 2
     places = ("rows.parquet", "private/rows.parquet", "digits_inf/private/rows.parquet", "digits_inf/rows.parquet")
     assert err.splitlines()[1:] == [f"  nowhere/{place}" for place in places]
     assert not fresh_cache.exists()

@@ -146,6 +146,7 @@ def test_titles_and_keys_of_columns_are_short_enough_on_all_tracks() -> None:
 
 def test_the_same_suites_give_the_same_bytes(made: Path) -> None:
     assert (made / "bundle.zip").read_bytes() == (made / "again.zip").read_bytes()
+    assert (made / "bundle.zip").stat().st_mode & 0o777 == 0o600
 
 
 def truths(trained: Path, published: Path, split: str) -> Iterator[bytes]:
@@ -287,7 +288,10 @@ def test_everyday_archives_are_scored(
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        (lambda files: {}, "expected digits/digits_hi/dev/model_N/prediction.csv, there is no such folder"),
+        (
+            lambda files: {},
+            "digits/digits_hi/dev/model_N/prediction.csv, there is no such folder, but no file",
+        ),
         (lambda files: {n: d for n, d in files.items() if "digits_hi" not in n}, "digits/digits_hi/dev/model_N/pred"),
         (lambda files: {n: d for n, d in files.items() if n != A_CSV}, "model_4: expected prediction.csv, got nothing"),
         (lambda files: {n.replace("tion.csv", "tions.csv"): d for n, d in files.items()}, "got predictions.csv"),

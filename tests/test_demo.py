@@ -53,7 +53,7 @@ def test_a_competition_is_rehearsed_and_the_same_command_goes_on(
         scored = re.findall(r"^(dev|final): average_TPR_FPR_1000 0\.\d+; 27 scores, at most 0 from", done.stdout, re.M)
         assert scored == ["dev", "final"]
         assert "nothing is wrong" in done.stdout
-        assert "came out" in done.stdout
+        assert "it came out" in done.stdout
     assert "digits/lira: is there" in done.stdout
     made = tmp_path / "rehearsal"
     assert "starting kit" in (made / "site" / "index.html").read_text()

@@ -111,6 +111,12 @@ def test_a_file_gives_back_the_entry(board: Path) -> None:
 def test_check_scores_again_and_runs_nothing(board: Path, run: Run, tmp_path: Path) -> None:
     code, out, _ = run("check")
     assert (code, out) == (0, "board: 3 entries, scored again: nothing is wrong\n")
+    edit(reproduced={"on": "2026-01-01", "mico_hub": "1", "average": 0.5, "came_out": True})(board / "digits" / "mine")
+    assert "by the word of who wrote their entry.json these were run again: digits/mine\n" in run("check")[1]
+    edit(attack="", reproduced={"on": "2026-01-01", "mico_hub": "1", "average": 0.5, "came_out": True})(
+        board / "digits" / "mine"
+    )
+    assert "reproduced: it has no attack that could have been run again" in run("check")[2]
     assert not (tmp_path / "was_run").exists()
 
 
@@ -226,7 +232,7 @@ def test_each_field_of_a_suite_is_looked_at(board: Path, field: str, value: Any)
 def test_reproduce_runs_the_attack_and_says_whether_it_came_out(board: Path, run: Run, tmp_path: Path) -> None:
     code, out, _ = run("reproduce", "mine")
     assert code == 0
-    assert re.fullmatch(r"digits/mine: \d+\.\d\d% came out\n", out)
+    assert re.fullmatch(r"digits/mine: (\d+\.\d\d%) in the entry, \1 now: it came out\n", out)
     assert (tmp_path / "was_run").exists()
     found = entry(board).reproduced
     assert found is not None
@@ -237,7 +243,7 @@ def test_reproduce_runs_the_attack_and_says_whether_it_came_out(board: Path, run
     file.write_text(file.read_text().replace("values.target -", "-values.target +"))
     code, out, _ = run("reproduce", "digits/mine")
     assert code == 1
-    assert "did not come out, but" in out
+    assert "it did not come out" in out
     assert entry(board).reproduced != found
 
     assert run("reproduce", "digits/lira")[0] == 0

@@ -29,7 +29,7 @@ SPLIT = "train"
 """The only split of which everybody knows the truth: each model is attacked with the others."""
 MOST_BYTES = 400_000
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_WEB = re.compile(r"https://[!#-;=?-\[\]_a-z~]{1,300}")  # printable, without quotes, angle brackets and backslashes
+_WEB = re.compile(r"https://[A-Za-z0-9][!#-;=?-\[\]_a-z~]{1,300}")  # without quotes, < and \
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CURVE_POINTS = 101
 _DECIMALS = 6  # of draws and curves

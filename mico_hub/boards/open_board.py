@@ -123,19 +123,13 @@ def add(board: Path, predictions: Mapping[str, ByModel], suites: Sequence[Handle
                 files[name] = read_bounded(path, MOST_TEXT)
             except (OSError, ValueError) as error:
                 raise BoardError(f"{path}: {error}") from error
-    held = {
-        (suite.manifest.suite, SPLIT): submissions.validate(
-            predictions[suite.name], suite.manifest.suite, SPLIT, models=list(suite.truth(SPLIT))
-        )
-        for suite in suites
-    }
+    held = {(suite, SPLIT): predictions[suite.name] for suite in suites}
     folder = board / track / about.name
     if folder.exists():
-        raise BoardError(f"{folder}: there is an entry of that name; choose another, or remove it first")
+        raise BoardError(f"{folder}: there is an entry of that name; choose another --name, or remove that one")
     with tempfile.TemporaryDirectory() as scratch:
         written = Path(scratch) / PREDICTIONS
-        fingerprints = {suite.name: suite.fingerprint for suite in suites}
-        submissions.write(written, held, partial=True, fingerprints=fingerprints)
+        submissions.write(written, held)
         files[PREDICTIONS] = written.read_bytes()
     entry = of_results(
         score(predictions, suites, about.name),
@@ -204,15 +198,13 @@ def check(board: Path, suites_of: Callable[[str], Sequence[Handle]]) -> Iterator
     Yields:
         TRACK/NAME: what was expected and what is there.
     """
-    opened: dict[str, Sequence[Handle]] = {}
+    opened = {track: suites_of(track) for track in {folder.parent.name for folder in folders(board)}}
     first: dict[str, Entry] = {}
     for folder in folders(board):
         where = f"{folder.parent.name}/{folder.name}"
         try:
             entry = read_entry(folder)
             yield from (f"{where}: {problem}" for problem in _file_problems(folder, entry))
-            if entry.track not in opened:
-                opened[entry.track] = suites_of(entry.track)
             _same_models(entry, [first.setdefault(entry.track, entry)])
             yield from (f"{where}: {problem}" for problem in _score_problems(folder, entry, opened[entry.track]))
         except (BoardError, SubmissionError) as error:
@@ -228,6 +220,8 @@ def _file_problems(folder: Path, entry: Entry) -> Iterator[str]:
     if there != wanted or links:
         what = f", of which {', '.join(sorted(links))} are links" if links else ""
         yield f"expected the files {', '.join(sorted(wanted))}, got {', '.join(sorted(there))}{what}"
+    if entry.reproduced is not None and not entry.attack:
+        yield "reproduced: it has no attack that could have been run again"
     for name in wanted & there & {ATTACK, WRITE_UP}:
         read_bounded(folder / name, MOST_TEXT)
 

@@ -83,7 +83,7 @@ def _label(entry: Entry) -> str:
 def _track(track: str, suites: Sequence[str], of_track: Sequence[Entry], keys: dict[tuple[str, str], Key]) -> Section:
     places = {each.name: str(each) for each in rank({entry.name: entry.estimate for entry in of_track})}
     best = sorted(of_track, key=lambda entry: (-entry.average[0], entry.name))
-    first = of_track[0]
+    first, models_of = of_track[0], {entry.threat_model for entry in of_track}
     models = ", ".join(f"{name} {first.suites[name].fingerprint:.12}" for name in suites)
     where = sorted({suite.dataset for entry in of_track for suite in entry.suites.values() if suite.dataset})
     tables = [
@@ -104,7 +104,7 @@ def _track(track: str, suites: Sequence[str], of_track: Sequence[Entry], keys: d
         tables=tables,
         words=[_NOTE],
         tables_first=True,
-        filters=(("black-box", "black-box"), ("white-box", "white-box")),
+        filters=tuple((model, model) for model in ("black-box", "white-box") if model in models_of),
     )
 
 
@@ -162,7 +162,7 @@ def _write_up(entry: Entry) -> str | Link:
 def _again(entry: Entry) -> str:
     if entry.reproduced is None:
         return "-"
-    said = "came out" if entry.reproduced.came_out else f"{percent(entry.reproduced.average)} instead"
+    said = "same score" if entry.reproduced.came_out else f"{percent(entry.reproduced.average)} instead"
     return f"{said}, {entry.reproduced.on}"
 
 

@@ -31,8 +31,7 @@ from mico_hub.reporting import scorecard
 from mico_hub.reporting.ranking import by_suite
 from mico_hub.reporting.results import Result
 from mico_hub.sources import SourceError
-from mico_hub.submissions.writing import ByModel
-from mico_hub.suites import Suite, tracks
+from mico_hub.suites import tracks
 
 
 @contextmanager
@@ -63,21 +62,21 @@ def attack(options: argparse.Namespace) -> None:
             seconds = time.perf_counter() - started
             few.setdefault(prepared.too_few(each), []).append(each.name)
             by_model = {row["model_id"]: of_model for row, of_model in zip(rows, predictions, strict=True)}
-            found[name][suite.manifest.suite, split] = by_model
+            found[name][suite, split] = by_model
             if options.out is not None:
-                _write(_out(options, attacks, each), {(suite.manifest.suite, split): by_model}, [suite])
+                submissions.write(_out(options, attacks, each), {(suite, split): by_model})
             if rows[0]["membership"] is not None:
                 again = frame.command("attack", suite.name, split=split, attack=name, source=options.source)
                 about: Any = {"title": each.title, "seconds": seconds, "commands": [again]}
                 results.append(Result.of(suite, split, by_model, each.name, **about))
-    lines = [*map(scorecard.provenance, suites), *_kept(options, attacks, found, suites)]
+    lines = [*map(scorecard.provenance, suites), *_kept(options, attacks, found)]
     lines += exports.write(results, options, f"MICO {options.suite}, {', '.join(options.split)}")
     lines += [scorecard.card(results[0])] if len(results) == 1 else _tables(results)
     lines += [f"{', '.join(dict.fromkeys(names))}: {what}" for what, names in few.items() if what]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
-Found = dict[str, dict[tuple[Suite, str], dict[int, FloatArray]]]
+Found = dict[str, dict[tuple[Handle, str], dict[int, FloatArray]]]
 """Attack as it was named -> (suite, split) -> model id -> (2m,) predictions."""
 
 
@@ -108,20 +107,14 @@ def _out(options: argparse.Namespace, attacks: Mapping[str, Attack], one: Attack
     return out
 
 
-def _write(path: Path, content: Mapping[tuple[Suite, str], ByModel], suites: Sequence[Handle]) -> None:
-    submissions.write(path, content, partial=True, fingerprints={suite.name: suite.fingerprint for suite in suites})
-
-
-def _kept(
-    options: argparse.Namespace, attacks: Mapping[str, Attack], found: Found, suites: Sequence[Handle]
-) -> Iterator[str]:
+def _kept(options: argparse.Namespace, attacks: Mapping[str, Attack], found: Found) -> Iterator[str]:
     """Writes the zip; says where predictions are."""
     for name, each in attacks.items():
         number = sum(map(len, found[name].values()))
         if options.out is not None:
             yield f"predictions for {counted(number, 'model')} in {_out(options, attacks, each)}"
         if options.zip is not None:
-            _write(options.zip, found[name], suites)
+            submissions.write(options.zip, found[name])
             yield f"predictions for {counted(number, 'model')} in {options.zip}"
 
 

@@ -14,7 +14,7 @@ from mico_hub.handle import Handle
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted, listed
 from mico_hub.reporting.scorecard import percent
-from mico_hub.scoring import rank
+from mico_hub.scoring import RANKING
 from mico_hub.suites import tracks
 
 
@@ -68,6 +68,9 @@ def check(options: argparse.Namespace) -> None:
     if problems:
         raise BoardError(listed(f"{options.board}: {counted(len(problems), 'problem')}", problems, len(problems)))
     sys.stdout.write(f"{options.board}: {number} entries, scored again: nothing is wrong\n")
+    told = [f"{each.track}/{each.name}" for each in open_board.entries(options.board) if each.reproduced is not None]
+    if told:
+        sys.stdout.write(f"by the word of who wrote their entry.json these were run again: {', '.join(told)}\n")
 
 
 def reproduce(options: argparse.Namespace) -> int:
@@ -78,8 +81,9 @@ def reproduce(options: argparse.Namespace) -> int:
     again = found.reproduced
     if again is None:
         raise AssertionError("an entry that was run again says so")
-    said = "came out" if again.came_out else f"did not come out, but {percent(again.average, 2)}"
-    sys.stdout.write(f"{found.track}/{found.name}: {percent(found.average[0], 2)} {said}\n")
+    said = "came out" if again.came_out else "did not come out"
+    numbers = f"{percent(found.average[0], 2)} in the entry, {percent(again.average, 2)} now"
+    sys.stdout.write(f"{found.track}/{found.name}: {numbers}: it {said}\n")
     return 0 if again.came_out else 1
 
 
@@ -125,12 +129,8 @@ def _write_up(given: str | None) -> Path | str:
 
 
 def _tell(board: Path, entry: Entry) -> None:
-    """Where the entry stands."""
-    others = [each for each in open_board.entries(board) if each.track == entry.track]
-    places = {each.name: each for each in rank({each.name: each.estimate for each in others})}
-    rows = [
-        ("mean", percent(entry.average[0], 2), f"place {places[entry.name]} of {len(others)}"),
-        *((name, percent(suite.scores["TPR_FPR_1000"][0], 2), "") for name, suite in entry.suites.items()),
-    ]
+    """What the entry scored."""
+    rows = [("mean", percent(entry.average[0], 2))]
+    rows += [(name, percent(suite.scores[RANKING][0], 2)) for name, suite in entry.suites.items()]
     where = board / entry.track / entry.name
-    sys.stdout.write(f"{where}\n{tables.text(('suite', 'TPR at 10% FPR', ''), rows)}\n\n")
+    sys.stdout.write(f"{where}\n{tables.text(('suite', 'TPR at 10% FPR'), rows)}\n\n")

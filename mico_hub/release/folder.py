@@ -58,6 +58,8 @@ def truth_path(folder: Path, name: str) -> Path:
     for place in places:
         if place.is_file():
             return place
+    if not folder.exists():
+        raise FolderError(f"{folder}: no such folder; expected the truth of {name}, as its training wrote it")
     lines = "".join(f"\n  {place}" for place in places[1:])
     raise FolderError(f"{folder}: the truth of {name}, as its training wrote it, was not found. Looked for:{lines}")
 

@@ -132,7 +132,11 @@ def load_all(
     wanted = splits or [split for split in SPLITS if any(found == split for _, found in there)]
     if not wanted:
         names = ", ".join(suite.name for suite in suites)
-        raise SubmissionError(where, [f"expected predictions for {names} in {track}/SUITE/SPLIT, found none of these"])
+        problem = f"expected predictions for {names} in {track}/SUITE/SPLIT, found none of these"
+        try:
+            load(path, suites[0], SPLITS[0])
+        except SubmissionError as error:
+            raise SubmissionError(where, [problem, *error.problems]) from error
     found: dict[tuple[str, str], Submission] = {}
     problems: list[str] = []
     for suite in suites:

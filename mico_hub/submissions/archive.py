@@ -107,9 +107,9 @@ class Archive:
             if found:
                 below.setdefault(around, {})[rest] = member
         if not below:
-            there = sorted({"/".join(name.split("/")[-5:-2]) for name in self.members if name.endswith(FILE_NAME)})
-            what = f"there {'is' if len(there) == 1 else 'are'} {listed(there)}" if there else f"no {FILE_NAME} at all"
-            raise SubmissionError(wanted.where, [f"expected {inner}model_N/{FILE_NAME} in {self.name}, {what}"])
+            raise SubmissionError(
+                wanted.where, [f"expected {inner}model_N/{FILE_NAME} in {self.name}, {self._has(suite)}"]
+            )
         if len(below) > 1:
             raise SubmissionError(wanted.where, [f"{inner} is there {len(below)} times, in {listed(sorted(below))}"])
         (members,) = below.values()
@@ -124,6 +124,15 @@ class Archive:
             except ValueError as problem:
                 found_here.append((model, problem))
         return found_here, self._read(members[ABOUT], ABOUT_BYTES) if ABOUT in members else None
+
+    def _has(self, suite: Suite) -> str:
+        """What there is instead of a split."""
+        if splits := [split for _, split in sorted(self.splits([suite]))]:
+            return f"of {suite.name} it has {' and '.join(splits)} alone"
+        if any(f"/{suite.name}/" in f"/{name}" for name in self.members):
+            return f"the folder {suite.name} is there, but not in a folder {suite.track}"
+        there = sorted({"/".join(name.split("/")[:-2]) for name in self.members if name.endswith(FILE_NAME)})
+        return f"there is {listed(there)}" if there else f"there is no {FILE_NAME} at all"
 
     def _read(self, member: zipfile.ZipInfo, limit: int) -> bytes:
         """A member's content. ValueError where it is larger than the limit, or damaged."""

@@ -112,9 +112,9 @@ def checked(found: Sequence[tuple[str, ArrayLike | Exception]], wanted: Wanted) 
             unread.setdefault(reason(values, FILE_NAME), []).append(name)
         elif name in models:
             try:
-                valid[models[name]] = validate_predictions(values, expected=wanted.points, where=name)
+                valid[models[name]] = validate_predictions(values, expected=wanted.points)
             except ValueError as problem:
-                problems.append(str(problem))
+                unread.setdefault(str(problem), []).append(name)
     problems += [f"{listed(names)}: {why}" for why, names in unread.items()]
     if problems:
         raise SubmissionError(wanted.where, problems)

@@ -20,13 +20,14 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from mico_hub.attacks import attack
+from mico_hub.cache import atomic_path
 from mico_hub.handle import Handle
 from mico_hub.messages import InputError
 from mico_hub.metrics.mico_score.scores import COMPETITION
 from mico_hub.reporting.figures import COLOURS
 from mico_hub.scoring import RANKING
 from mico_hub.sources import PublishedRepository
-from mico_hub.submissions.archive import archive_bytes, write_archive
+from mico_hub.submissions.archive import archive_bytes
 from mico_hub.submissions.folder import files_of
 from mico_hub.submissions.writing import complete
 
@@ -90,7 +91,7 @@ def write_bundle(
     baselines: Sequence[str] = (),
     source: str | None = None,
 ) -> None:
-    """Writes the bundle, whole or not at all.
+    """Writes the bundle, whole or not at all, for its owner's eyes alone.
 
     Args:
         path: The zip.
@@ -129,18 +130,16 @@ def write_bundle(
         **{f"solutions/{name}.zip": content for name, content in solutions.items()},
         **{f"reference_data_{split}.zip": archive_bytes(_solutions(suites, split, labels)) for split in splits},
     }
-    write_archive(path, contents.items())
+    with atomic_path(path) as temporary:
+        temporary.touch(mode=0o600)  # it holds the truth
+        temporary.write_bytes(archive_bytes(contents.items()))
 
 
 def _submission(
     suites: Sequence[Handle], splits: Sequence[str], predict: Callable[[Handle, str], Sequence[ArrayLike]]
 ) -> Iterator[tuple[str, bytes]]:
     """The files of a submission, from predictions in the order of a split's rows."""
-    content = {}
-    for suite, split in product(suites, splits):
-        ids = [row["model_id"] for row in suite.challenges(split)]
-        content[suite.manifest.suite, split] = dict(zip(ids, predict(suite, split), strict=True))
-    return files_of(complete(content, partial=True), {})
+    return files_of(complete({(suite, split): predict(suite, split) for suite, split in product(suites, splits)}), {})
 
 
 def _solutions(

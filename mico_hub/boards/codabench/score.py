@@ -31,6 +31,9 @@ class RefusedError(Exception):
 
 def main(arguments: Sequence[str]) -> int:
     """Runs the program; gives its exit code."""
+    if len(arguments) != 2:
+        sys.stderr.write("usage: score.py INPUT OUTPUT\n")
+        return 2
     source, target = map(Path, arguments)
     truth = read_truth(source / "ref")
     try:
@@ -95,7 +98,8 @@ def read_split(
     """The predictions for the models of a split, in their order, and what is wrong with them."""
     places = {f"/{name}".rpartition(f"/{inner}/")[0] for name in files if f"/{inner}/model_" in f"/{name}"}
     if len(places) != 1:
-        there = f"it is there {len(places)} times" if places else "there is no such folder"
+        names = ", ".join(sorted(files)[:3]) or "no file"
+        there = f"it is there {len(places)} times" if places else f"there is no such folder, but {names}"
         return [], [f"expected {inner}/model_N/{PREDICTION}, {there}"]
     (around,) = places
     root = f"{around}/{inner}".lstrip("/")

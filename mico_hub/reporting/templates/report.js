@@ -15,7 +15,7 @@ for (const table of document.querySelectorAll("table.sorts")) {
       const value = (row) => {
         const text = row.cells[column].textContent.trim().replaceAll(",", "");
         const number = parseFloat(text);
-        return text === "inf" ? Infinity : Number.isNaN(number) ? text : number;
+        return text === "inf" ? Infinity : Number.isNaN(number) || /^\d{4}-\d/.test(text) ? text : number;
       };
       const order = (a, b) => (typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b)));
       const rows = [...body.rows].sort((a, b) => order(value(a), value(b)));
