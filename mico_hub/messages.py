@@ -21,6 +21,11 @@ def listed(title: str, problems: Sequence[str], shown: int = SHOWN) -> str:
     return "\n  ".join([title, *problems[:shown], *more])
 
 
+def printable(text: str) -> str:
+    """A text of a stranger's on one line, without what a terminal or a log would act on."""
+    return text if text.isprintable() else ascii(text)
+
+
 def counted(number: int, noun: str) -> str:
     """`1 model`, `200 models`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
@@ -42,6 +47,7 @@ EXTRAS = {
     **dict.fromkeys(("opacus", "loky", "cryptography"), "train"),
     **dict.fromkeys(("dp_accounting", "scipy"), "audit"),
     **dict.fromkeys(("matplotlib", "jinja2"), "report"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart"), "board"),
     "ray": "ray",
 }
 """Package that is imported -> the extra that brings it."""

@@ -111,12 +111,13 @@ def test_a_file_gives_back_the_entry(board: Path) -> None:
 def test_check_scores_again_and_runs_nothing(board: Path, run: Run, tmp_path: Path) -> None:
     code, out, _ = run("check")
     assert (code, out) == (0, "board: 3 entries, scored again: nothing is wrong\n")
-    edit(reproduced={"on": "2026-01-01", "mico_hub": "1", "average": 0.5, "came_out": True})(board / "digits" / "mine")
+    again = {"on": "2026-01-01", "mico_hub": "1", "average": entry(board).average[0], "came_out": True}
+    edit(reproduced=again)(board / "digits" / "mine")
     assert "by the word of who wrote their entry.json these were run again: digits/mine\n" in run("check")[1]
-    edit(attack="", reproduced={"on": "2026-01-01", "mico_hub": "1", "average": 0.5, "came_out": True})(
-        board / "digits" / "mine"
-    )
+    edit(attack="", code="https://example.org", reproduced=again)(board / "digits" / "mine")
     assert "reproduced: it has no attack that could have been run again" in run("check")[2]
+    edit(attack="attack.py", reproduced=again | {"average": 0.99})(board / "digits" / "mine")
+    assert "as came_out says" in run("check")[2]
     assert not (tmp_path / "was_run").exists()
 
 
@@ -159,7 +160,7 @@ def huge(folder: Path) -> None:
         (lambda folder: (folder / "run.sh").write_text(""), r"expected the files attack\.py, .* got .* run\.sh"),
         (lambda folder: (folder / "attack.py").unlink(), r"expected the files attack\.py"),
         (lambda folder: (folder / "predictions.parquet").unlink(), "expected the files .*predictions.parquet, got"),
-        (link, r"got attack\.py, .*, of which attack\.py are links"),
+        (link, r"got attack\.py, .* \(links: attack\.py\)"),
         (huge, "digits/mine: entry.json is larger than the 400000 bytes"),
         (
             lambda folder: (folder / "attack.py").write_bytes(b"#" * 300_000),
@@ -182,6 +183,26 @@ def test_what_is_wrong_with_an_entry_is_said(
 
 
 @pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("digitz/mine/entry.json", "'digitz': expected tracks, cifar10"),
+        ("digits/evil.html", "digits/'evil.html': expected folders of entries alone"),
+        ("digits/.hidden/entry.json", "digits/'.hidden': expected folders of entries alone"),
+        ("digits/x\n::error::/entry.json", r"digits/'x\n::error::': expected a name of lower-case letters"),
+    ],
+)
+def test_what_is_no_entry_does_not_hide_on_a_board(board: Path, run: Run, path: str, expected: str) -> None:
+    (board / path).parent.mkdir(parents=True, exist_ok=True)
+    (board / path).write_text("{}")
+    code, _, err = run("check")
+    assert code == 2
+    assert expected in err
+    assert len(err.splitlines()) == 2
+    (board / "README.md").write_text("a board")
+    assert "'README.md'" not in run("check")[2]
+
+
+@pytest.mark.parametrize(
     ("changes", "expected"),
     [
         ({"track": "nothing"}, "track: expected a track, got 'nothing'"),
@@ -194,13 +215,22 @@ def test_what_is_wrong_with_an_entry_is_said(
         ({"code": 'https://x/"onclick='}, "code: expected a link, https://"),
         ({"write_up": "../secret.md"}, "write_up: expected a link, https://, or README.md"),
         ({"attack": "../../x.py"}, "attack: expected the name of a reference attack, or attack.py"),
+        ({"attack": "evil.py"}, "attack: expected the name of a reference attack, or attack.py"),
+        ({"attack": ""}, "code: expected a link to the attack's code, or the attack itself, got neither"),
+        ({"attack": "gradient_norm"}, "threat_model: gradient_norm is white-box"),
+        ({"reference": True}, "reference: expected a reference attack by its name and title"),
+        ({"reference": 1}, "reference: expected true or false"),
+        ({"added": "2026-99-99"}, "added: expected a date"),
+        ({"average": [10**400]}, "average: expected a score in [0, 1]"),
+        ({"draws": [10**400] * 2_000}, "draws: expected 2,000 numbers"),
+        ({"code": "https://..."}, "code: expected a link, https://"),
         ({"tags": ["<b>"]}, "tags: expected short words"),
         ({"tags": ["a"] * 11}, "tags: expected 10 at most, got 11"),
         ({"tags": 7}, "expected objects under suites and reproduced, and a list of tags"),
         ({"average": [2.0]}, "average: expected a score in [0, 1]"),
         ({"average": True}, "average: expected a score in [0, 1]"),
         ({"draws": [0.1]}, "draws: expected 2,000 numbers"),
-        ({"suites": {}}, "suites: expected digits_hi, digits_inf, digits_lo, got none"),
+        ({"suites": {}}, "suites: expected digits_hi, digits_inf, digits_lo, got []"),
         ({"suites": {"digits_hi": 3}}, "expected objects under suites"),
         ({"suites": {"digits_hi": {}}}, "missing: fingerprint, dataset"),
         ({"reference": "yes"}, "reference: expected true or false"),
@@ -261,7 +291,7 @@ def test_what_cannot_be_added_leaves_nothing(board: Path, run: Run, tmp_path: Pa
         (("mine.zip", "--code", "ftp://x", "--threat-model", "black-box", "--name", "b"), "code: expected a link"),
         (("mine.zip", "--attack", "mine.py", "--name", "No Name"), "name: expected lower-case letters"),
         (("mine.zip", "--attack", "mine.py", "--name", "b", "--write-up", "none.md"), "none.md"),
-        (("nothing.zip", "--attack", "mine.py"), "nothing.zip is not a file"),
+        (("nothing.zip", "--attack", "mine.py"), "nothing.zip: no such file"),
         (("mine.zip", "--attack", "mine.py", "--track", "cifar10"), "cifar10"),
     ):
         code, _, err = run("add", *arguments)
@@ -280,7 +310,9 @@ def test_entries_on_other_models_are_not_compared(board: Path, run: Run) -> None
     values = json.loads(entry(board).to_json())
     values["suites"]["digits_hi"]["fingerprint"] = "b" * 64
     (board / "digits" / "mine" / "entry.json").write_text(json.dumps(values))
-    assert "scores on other models are not compared" in run("check")[2]
+    assert "expected 64" not in run("check")[2]
+    assert "digits_hi.fingerprint: expected" in run("check")[2]
+    assert "scores on other models are not compared" in run("render")[2]
     assert "scores on other models are not compared" in run("references", "digits", "--attack", "entropy")[2]
     assert not (board / "digits" / "entropy").exists()
 
@@ -320,7 +352,8 @@ def test_places_are_those_of_paired_comparisons(board: Path, run: Run) -> None:
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome is installed")
 def test_a_threat_model_can_be_hidden_in_the_page(board: Path, tmp_path: Path) -> None:
     found = open_board.entries(board)
-    found.append(replace(found[0], name="weights", title="weights", threat_model="white-box", reference=False))
+    more: Any = {"attack": "attack.py", "threat_model": "white-box", "reference": False}
+    found.append(replace(found[0], name="weights", title="weights", **more))
     script = """
       const shown = () => [...document.querySelectorAll("tbody tr")].filter((row) => row.offsetParent !== null).length;
       const before = shown();

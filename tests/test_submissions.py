@@ -1,5 +1,6 @@
 import codecs
 import gzip
+import io
 import os
 import pickle
 import re
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from loopback_hub import LoopbackHub, run_client
 from numpy.typing import ArrayLike, NDArray
+from parquet_surgery import Kind, decode, encode
 from pyarrow import feather
 
 from mico_hub import submissions
@@ -160,6 +162,8 @@ def test_every_problem_is_named_at_once(root: Path) -> None:
     csv(root, 3).write_text(",".join(["0.5"] * 199 + ["high"]))
     csv(root, 4).unlink()
     (suite_folder / "model_7").mkdir()
+    (suite_folder / "model_7" / "prediction.csv").write_text("0.5")
+    (suite_folder / "model_8").mkdir()  # of nothing
     assert problems(root) == (
         "model_4 missing",
         "model_7 not expected, only model_2, model_3, model_4",
@@ -458,9 +462,46 @@ def test_a_long_name_in_every_row_is_held_once(tmp_path: Path) -> None:
         (problem,) = problems(tmp_path / "p.parquet")
     finally:
         pa.set_memory_pool(usual)
-    assert "no row for it" in problem
+    assert "expected names of suites and splits, got one of more than 200" in problem
     assert len(problem) < 1_000
     assert pool.max_memory() < 50e6  # written out it is 3 GB
+
+
+def test_a_footer_that_lies_about_its_values_fills_no_memory(tmp_path: Path) -> None:
+    """A few hundred bytes stand for 160 MB; unpacked elsewhere, with limits."""
+    values = 20_000_000
+    lists = pa.ListArray.from_arrays(pa.array([0, values], pa.int32()), pa.array(np.full(values, 0.5)))
+    table = pa.Table.from_arrays(
+        [pa.array(["cifar10_hi"]), pa.array(["dev"]), pa.array([2], pa.int32()), lists], names=submissions.COLUMNS.names
+    )
+    written = io.BytesIO()
+    pq.write_table(table, written, compression="zstd", write_statistics=False, store_schema=False)
+    content = written.getvalue()
+    length = int.from_bytes(content[-8:-4], "little")
+    footer = decode(io.BytesIO(content[-8 - length : -8]))
+    for column in footer[4][1][1][0][1][1][1]:
+        column[3][1][5] = (Kind.I64, 200)
+        column[3][1][6] = (Kind.I64, 1_000)
+    lie = encode(footer)
+    (tmp_path / "p.parquet").write_bytes(content[: -8 - length] + lie + len(lie).to_bytes(4, "little") + b"PAR1")
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(pool)
+    try:
+        (problem,) = problems(tmp_path / "p.parquet")
+    finally:
+        pa.set_memory_pool(usual)
+    assert re.search("has more than|could not be read within the limits of time and memory", problem)
+    assert pool.max_memory() < 10e6
+
+
+@pytest.mark.parametrize("more", [[], ["suite", "suite"]])
+def test_columns_that_lack_or_are_there_twice_are_said(tmp_path: Path, more: list[str]) -> None:
+    columns = [*more, "split", "model_id", "predictions"]
+    values = {name: pa.array([value]) for name, value in row(2, [0.5]).items()}
+    pq.write_table(pa.Table.from_arrays([values[name] for name in columns], names=columns), tmp_path / "p.parquet")
+    (problem,) = problems(tmp_path / "p.parquet")
+    assert re.search("got no suite|got suite more than once", problem)
 
 
 def test_other_types_of_the_same_columns_are_accepted(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ A file may come from a stranger: `parse_entry` takes nothing on trust but that i
 """
 
 import json
-import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +14,13 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from mico_hub.attacks import ATTACKS, Attack
 from mico_hub.handle import Handle
 from mico_hub.messages import InputError, listed
 from mico_hub.release.format import FormatError, build, keys_of, known_keys, parse, stamped
 from mico_hub.reporting.ranking import mean_estimate
 from mico_hub.reporting.results import Result
-from mico_hub.scoring import DRAWS, MAX_FPRS, RANKING, Estimate, Interval, full_roc_curve
+from mico_hub.scoring import DRAWS, MAX_FPRS, RANKING, SCORES, Estimate, Interval, full_roc_curve
 from mico_hub.sources import PublishedRepository
 from mico_hub.suites import tracks
 
@@ -176,37 +176,59 @@ def _problems(entry: Entry) -> Iterator[str]:
         "added": _is_date,
         "mico_hub": _is_version,
         "predictions": _DIGEST.fullmatch,
-        "attack": lambda text: not text or re.fullmatch(r"[a-z0-9_]{1,64}(\.py)?", text),
+        "attack": lambda text: text in ("", "attack.py", *ATTACKS),
         "code": lambda text: not text or _WEB.fullmatch(text),
         "write_up": lambda text: text in ("", "README.md") or _WEB.fullmatch(text),
     }
     for name, right in texts.items():
         if not isinstance(value := getattr(entry, name), str) or not right(value):
             yield f"{name}: expected {_EXPECTED[name]}, got {value!r:.80}"
-    if not all(isinstance(tag, str) and re.fullmatch(r"[\w .+-]{1,40}", tag) for tag in entry.tags[:20]):
+    if not all(isinstance(tag, str) and re.fullmatch(r"[A-Za-z0-9 .+-]{1,40}", tag) for tag in entry.tags[:20]):
         yield f"tags: expected short words, got {entry.tags!r:.80}"
     if len(entry.tags) > 10:
         yield f"tags: expected 10 at most, got {len(entry.tags)}"
-    if entry.reference not in (True, False):
+    if type(entry.reference) is not bool:
         yield f"reference: expected true or false, got {entry.reference!r:.80}"
+    yield from _attack_problems(entry)
     if not _is_number(entry.average):
         yield f"average: expected a score in [0, 1] and its interval, got {entry.average!r:.80}"
     if not _are_shares(entry.draws, DRAWS):
         yield f"draws: expected {DRAWS:,} numbers in [0, 1]"
-    if isinstance(entry.track, str) and (wanted := {each.name for each in table.get(entry.track, ())}) != {
-        *entry.suites
-    }:
-        yield f"suites: expected {', '.join(sorted(wanted))}, got {', '.join(map(str, entry.suites)) or 'none'}"
-    for name, suite in entry.suites.items():
+    wanted = {each.name for each in table.get(entry.track, ())} if isinstance(entry.track, str) else set[str]()
+    if wanted != {*entry.suites}:
+        yield f"suites: expected {', '.join(sorted(wanted))}, got {list(entry.suites)!r:.120}"
+    for name in wanted & entry.suites.keys():
+        suite = entry.suites[name]
         yield from (f"suites.{name}.{problem}" for problem in _suite_problems(suite))
     if (again := entry.reproduced) is not None and not (
         isinstance(again.on, str) and _is_date(again.on) and _is_version(again.mico_hub)
-        and _are_shares([again.average], 1) and again.came_out in (True, False)
+        and _are_shares([again.average], 1) and type(again.came_out) is bool
     ):  # fmt: skip
         yield f"reproduced: expected a date, a version, a score and true or false, got {asdict(again)!r:.120}"
 
 
+def _attack_problems(entry: Entry) -> Iterator[str]:
+    """What is not true of the attack that an entry names."""
+    if not entry.code and not entry.attack:
+        yield "code: expected a link to the attack's code, or the attack itself, got neither"
+    known = ATTACKS.get(entry.attack) if isinstance(entry.attack, str) else None
+    if known is not None and entry.threat_model != _threat_model(known):
+        yield f"threat_model: {known.name} is {_threat_model(known)}"
+    if entry.reference and (known is None or (entry.name, entry.title) != (known.name, known.title)):
+        yield "reference: expected a reference attack by its name and title"
+
+
+_SCORES = {score.key for score in SCORES}
+
+
+def _threat_model(attack: Attack) -> str:
+    return "white-box" if attack.white_box else "black-box"
+
+
 def _suite_problems(suite: OnSuite) -> Iterator[str]:
+    if not isinstance(suite.scores, dict):
+        yield "scores: expected an object"
+        return
     if not isinstance(suite.fingerprint, str) or not _DIGEST.fullmatch(suite.fingerprint):
         yield f"fingerprint: expected 64 hexadecimal digits, got {suite.fingerprint!r:.80}"
     if not isinstance(suite.dataset, str) or not re.fullmatch(r"[\w ./:@'-]{0,200}", suite.dataset):
@@ -214,12 +236,8 @@ def _suite_problems(suite: OnSuite) -> Iterator[str]:
     for name in ("models", "non_members"):
         if type(value := getattr(suite, name)) is not int or not 0 < value < 10**9:
             yield f"{name}: expected a number from 1, got {value!r:.80}"
-    if (
-        not isinstance(suite.scores, dict)
-        or RANKING not in suite.scores
-        or not all(map(_is_number, suite.scores.values()))
-    ):
-        yield f"scores: expected {RANKING} and others, each with its interval"
+    if {*suite.scores} != _SCORES or not all(map(_is_number, suite.scores.values())):
+        yield f"scores: expected {RANKING} and all others, each with its interval"
     rates = {f"{rate:g}" for rate in MAX_FPRS}
     counts = suite.false_positives
     if not isinstance(counts, dict) or {*counts} != rates or not all(type(count) is int for count in counts.values()):
@@ -244,11 +262,14 @@ _EXPECTED = {
 
 
 def _is_date(text: str) -> bool:
-    return re.fullmatch(r"\d{4}-\d\d-\d\d", text) is not None
+    try:
+        return text == date.fromisoformat(text).isoformat()
+    except ValueError:
+        return False
 
 
 def _is_version(text: object) -> bool:
-    return isinstance(text, str) and re.fullmatch(r"[\w.+-]{1,40}", text) is not None
+    return isinstance(text, str) and re.fullmatch(r"[A-Za-z0-9.+-]{1,40}", text) is not None
 
 
 def _is_number(value: object) -> bool:
@@ -260,5 +281,5 @@ def _are_shares(values: object, length: int, low: float = 0.0) -> bool:
     return (
         isinstance(values, list)
         and len(values) == length
-        and all(type(value) in (int, float) and math.isfinite(value) and low <= value <= 1 for value in values)
+        and all(type(value) in (int, float) and low <= value <= 1 for value in values)  # no NaN is within
     )

@@ -17,13 +17,14 @@ from uuid import uuid4
 from numpy.typing import ArrayLike
 
 from mico_hub import submissions
-from mico_hub.attacks import Attack, find, prepare, to_predictions
-from mico_hub.boards.entry import MOST_BYTES, SPLIT, BoardError, Entry, Reproduced, of_results, parse_entry
+from mico_hub.attacks import ATTACKS, Attack, find, prepare, to_predictions
+from mico_hub.boards.entry import MOST_BYTES, NAME, SPLIT, BoardError, Entry, Reproduced, of_results, parse_entry
 from mico_hub.cache import atomic_write, writable
 from mico_hub.handle import Handle
-from mico_hub.messages import InputError, did_you_mean, listed
+from mico_hub.messages import InputError, did_you_mean, listed, printable
 from mico_hub.release.rows import as_rows
 from mico_hub.reporting.results import Result
+from mico_hub.scoring import RANKING
 from mico_hub.submissions import SubmissionError
 from mico_hub.submissions.check import read_bounded
 from mico_hub.suites import tracks
@@ -37,7 +38,7 @@ MOST_TEXT = 200_000
 SAME = 1e-6
 """By which a score may differ that is computed again: `draws` and curves are rounded."""
 CAME_OUT = 0.005
-"""By which the average of an attack that draws at random may differ when it is run again."""
+"""By which the score on a suite may differ when an attack that draws at random is run again."""
 
 ByModel = Mapping[int, ArrayLike]
 
@@ -162,6 +163,18 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
+def same_models(found: Sequence[Entry]) -> None:
+    """Sees to it that entries on a track can be compared.
+
+    Raises:
+        BoardError: Some are on other models than the first.
+    """
+    for track in dict.fromkeys(entry.track for entry in found):
+        first, *others = [entry for entry in found if entry.track == track]
+        for other in others:
+            _same_models(other, [first])
+
+
 def _same_models(entry: Entry, others: Sequence[Entry]) -> None:
     for name, suite in entry.suites.items():
         for other in others:
@@ -198,14 +211,16 @@ def check(board: Path, suites_of: Callable[[str], Sequence[Handle]]) -> Iterator
     Yields:
         TRACK/NAME: what was expected and what is there.
     """
-    opened = {track: suites_of(track) for track in {folder.parent.name for folder in folders(board)}}
-    first: dict[str, Entry] = {}
+    yield from _strays(board)
+    opened = {track: suites_of(track) for track in dict.fromkeys(folder.parent.name for folder in folders(board))}
     for folder in folders(board):
         where = f"{folder.parent.name}/{folder.name}"
+        if not NAME.fullmatch(folder.name):
+            yield f"{folder.parent.name}/{folder.name!r:.80}: expected a name of lower-case letters, digits, - and _"
+            continue
         try:
             entry = read_entry(folder)
             yield from (f"{where}: {problem}" for problem in _file_problems(folder, entry))
-            _same_models(entry, [first.setdefault(entry.track, entry)])
             yield from (f"{where}: {problem}" for problem in _score_problems(folder, entry, opened[entry.track]))
         except (BoardError, SubmissionError) as error:
             yield str(error)
@@ -213,15 +228,33 @@ def check(board: Path, suites_of: Callable[[str], Sequence[Handle]]) -> Iterator
             yield f"{where}: {error}"
 
 
+def _strays(board: Path) -> Iterator[str]:
+    """What is on a board without being an entry."""
+    known = tracks()
+    for path in sorted(board.iterdir()) if board.is_dir() else ():
+        if path.name not in known and not path.name.startswith(".git") and path.name not in _BESIDES:
+            yield f"{path.name!r:.80}: expected tracks, {', '.join(known)}, beside {', '.join(_BESIDES)}"
+    for track in known:
+        for path in sorted((board / track).iterdir()) if (board / track).is_dir() else ():
+            if path.is_symlink() or not path.is_dir() or path.name.startswith("."):
+                yield f"{track}/{path.name!r:.80}: expected folders of entries alone"
+
+
+_BESIDES = ("README.md", "LICENSE")
+
+
 def _file_problems(folder: Path, entry: Entry) -> Iterator[str]:
     wanted = {ENTRY, PREDICTIONS} | {name for name in (ATTACK, WRITE_UP) if name in (entry.attack, entry.write_up)}
     there = {path.name for path in folder.iterdir()}
     links = [path.name for path in folder.iterdir() if path.is_symlink()]
     if there != wanted or links:
-        what = f", of which {', '.join(sorted(links))} are links" if links else ""
-        yield f"expected the files {', '.join(sorted(wanted))}, got {', '.join(sorted(there))}{what}"
+        what = f" (links: {', '.join(map(printable, sorted(links)))})" if links else ""
+        got = ", ".join(map(printable, sorted(there)))
+        yield f"expected the files {', '.join(sorted(wanted))}, got {got:.400}{what}"
     if entry.reproduced is not None and not entry.attack:
         yield "reproduced: it has no attack that could have been run again"
+    if (again := entry.reproduced) is not None and again.came_out and not _near(entry.average[0], again.average):
+        yield f"reproduced: {again.average:.4f} is not the {entry.average[0]:.4f} of the entry, as came_out says"
     for name in wanted & there & {ATTACK, WRITE_UP}:
         read_bounded(folder / name, MOST_TEXT)
 
@@ -236,6 +269,7 @@ def _score_problems(folder: Path, entry: Entry, suites: Sequence[Handle]) -> Ite
         [suite.manifest.suite for suite in suites],
         [SPLIT],
         fingerprints={suite.name: suite.fingerprint for suite in suites},
+        models={(suite.name, SPLIT): list(suite.truth(SPLIT)) for suite in suites},
     )
     if (digest := _sha256(path)) != entry.predictions:
         yield f"predictions: expected sha256 {entry.predictions:.12}, that of the file is {digest:.12}"
@@ -244,6 +278,8 @@ def _score_problems(folder: Path, entry: Entry, suites: Sequence[Handle]) -> Ite
         yield from _differs(name, getattr(entry, name), getattr(again, name))
     for suite, claimed in entry.suites.items():
         computed = again.suites[suite]
+        if claimed.dataset and computed.dataset and claimed.dataset != computed.dataset:
+            yield f"{suite}.dataset: expected {computed.dataset}, got {claimed.dataset}"
         for field in ("fingerprint", "models", "non_members", "false_positives"):
             if getattr(claimed, field) != getattr(computed, field):
                 yield f"{suite}.{field}: expected {getattr(computed, field)!s:.80}, got {getattr(claimed, field)!s:.80}"
@@ -261,6 +297,8 @@ def _scored_again(entry: Entry, predictions: Mapping[str, ByModel], suites: Sequ
         title=entry.title,
         threat_model=entry.threat_model,
         predictions=entry.predictions,
+        attack=entry.attack,
+        code=entry.code,
     )
 
 
@@ -283,14 +321,20 @@ def reproduce(folder: Path, suites: Sequence[Handle], source: str | None = None)
         raise BoardError(
             f"{entry.track}/{entry.name}: it has no attack to run again, only {entry.code or 'predictions'}"
         )
-    attack = find(str(folder / ATTACK) if entry.attack == ATTACK else entry.attack)
+    attack = find(str(folder / ATTACK)) if entry.attack == ATTACK else ATTACKS[entry.attack]
     again = _scored_again(entry, attacked(attack, suites, source), suites)
     _same_models(entry, [again])
     average = again.average[0]
-    came_out = abs(average - entry.average[0]) <= CAME_OUT
+    came_out = all(
+        _near(of.scores[RANKING][0], again.suites[name].scores[RANKING][0]) for name, of in entry.suites.items()
+    )
     found = replace(entry, reproduced=Reproduced(f"{date.today()}", version("mico-hub"), average, came_out))
     atomic_write(folder / ENTRY, found.to_json())
     return found
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) <= CAME_OUT
 
 
 def folder_of(board: Path, name: str) -> Path:

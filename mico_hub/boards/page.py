@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import yaml
 from matplotlib.figure import Figure
 
 from mico_hub.boards.entry import SPLIT, Entry
-from mico_hub.boards.open_board import ENTRY, PREDICTIONS
+from mico_hub.boards.open_board import ENTRY, PREDICTIONS, same_models
 from mico_hub.cache import atomic_write
 from mico_hub.messages import counted
 from mico_hub.reporting import figures
@@ -25,15 +26,11 @@ _NOTE = (
     f"Beside each {ENTRY}, which has all scores and the false positives that were realised, {PREDICTIONS} lies."
 )
 
-SPACE = """---
-title: {title}
-sdk: static
-app_file: index.html
----
 
-The page of an open board, made by `mico-hub board open render`.
-"""
-"""README.md of a static Space on the Hub, which shows index.html."""
+def _space(title: str) -> str:
+    """README.md of a static Space on the Hub, which shows index.html."""
+    about = yaml.safe_dump({"title": title, "sdk": "static", "app_file": "index.html"}, sort_keys=False)
+    return f"---\n{about}---\n\nThe page of an open board, made by `mico-hub board open render`.\n"
 
 
 def write_page(found: Sequence[Entry], folder: Path, title: str) -> None:
@@ -45,11 +42,12 @@ def write_page(found: Sequence[Entry], folder: Path, title: str) -> None:
         title: Of the page.
     """
     atomic_write(folder / "index.html", html(found, title).encode())
-    atomic_write(folder / "README.md", SPACE.format(title=title).encode())
+    atomic_write(folder / "README.md", _space(title).encode())
 
 
 def html(found: Sequence[Entry], title: str) -> str:
     """The page's HTML."""
+    same_models(found)
     keys: dict[tuple[str, str], Key] = {}
     sections = []
     for track, suites in tracks().items():
@@ -85,7 +83,6 @@ def _track(track: str, suites: Sequence[str], of_track: Sequence[Entry], keys: d
     best = sorted(of_track, key=lambda entry: (-entry.average[0], entry.name))
     first, models_of = of_track[0], {entry.threat_model for entry in of_track}
     models = ", ".join(f"{name} {first.suites[name].fingerprint:.12}" for name in suites)
-    where = sorted({suite.dataset for entry in of_track for suite in entry.suites.values() if suite.dataset})
     tables = [
         _table(about, [entry for entry in best if entry.reference is reference], suites, places, keys)
         for about, reference in (("Reference attacks", True), ("Entries", False))
@@ -96,7 +93,6 @@ def _track(track: str, suites: Sequence[str], of_track: Sequence[Entry], keys: d
         facts=[
             ("models", f"{', '.join(f'{first.suites[name].models:,} of {name}' for name in suites)}, {SPLIT}"),
             ("fingerprints", models),
-            *([("read from", ", ".join(where))] if where else []),
             ("scored with", f"mico-hub {', '.join(sorted({entry.mico_hub for entry in of_track}))}"),
         ],
         pictures=[_by_suite(track, suites, best, keys), *(_curves(track, name, best, keys) for name in suites)],

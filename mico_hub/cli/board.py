@@ -1,6 +1,7 @@
 """`mico-hub board open`: entries of an open board, and its page."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -27,8 +28,9 @@ def add(options: argparse.Namespace) -> None:
     suites = _suites(track, options.source)
     recipes = [suite.manifest.suite for suite in suites]
     fingerprints = {suite.name: suite.fingerprint for suite in suites}
-    found = submissions.load_all(options.file, recipes, [SPLIT], fingerprints=fingerprints)
-    name = options.name or options.file.resolve().stem.lower()
+    models = {(suite.name, SPLIT): list(suite.truth(SPLIT)) for suite in suites}
+    found = submissions.load_all(options.file, recipes, [SPLIT], fingerprints=fingerprints, models=models)
+    name = options.name or re.sub(r"[^a-z0-9_-]+", "-", options.file.resolve().stem.lower()).strip("-_")
     about = About(
         name=name,
         title=options.title or (attack.title if attack else name),
@@ -67,7 +69,7 @@ def check(options: argparse.Namespace) -> None:
     problems = list(open_board.check(options.board, lambda track: _suites(track, options.source)))
     if problems:
         raise BoardError(listed(f"{options.board}: {counted(len(problems), 'problem')}", problems, len(problems)))
-    sys.stdout.write(f"{options.board}: {number} entries, scored again: nothing is wrong\n")
+    sys.stdout.write(f"{options.board}: {_entries(number)}, scored again: nothing is wrong\n")
     told = [f"{each.track}/{each.name}" for each in open_board.entries(options.board) if each.reproduced is not None]
     if told:
         sys.stdout.write(f"by the word of who wrote their entry.json these were run again: {', '.join(told)}\n")
@@ -94,7 +96,11 @@ def render(options: argparse.Namespace) -> None:
     if not (found := open_board.entries(options.board)):
         raise BoardError(f"{options.board}: expected entries, TRACK/NAME/{open_board.ENTRY}, found none")
     page.write_page(found, options.out, options.title)
-    sys.stdout.write(f"{len(found)} entries in {options.out / 'index.html'}\n")
+    sys.stdout.write(f"{_entries(len(found))} in {options.out / 'index.html'}\n")
+
+
+def _entries(number: int) -> str:
+    return f"{number} entr{'y' if number == 1 else 'ies'}"
 
 
 def _suites(track: str, source: str | None) -> list[Handle]:

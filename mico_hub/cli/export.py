@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from mico_hub import submissions
+from mico_hub.attacks import ATTACKS, AttackError
 from mico_hub.cli.attack import names_of
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
@@ -17,8 +18,10 @@ def codabench(options: argparse.Namespace) -> None:
 
     suites = [open_suite(suite.name, options.source) for suite in tracks()[options.track]]
     dates = Dates.of(options.start, options.final)
-    baselines = tuple(name for name in options.baselines.split(",") if name)
-    write_bundle(options.out, suites, dates, truth=options.truth, baselines=baselines, source=options.source)
+    names = [name.strip() for name in options.baselines.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in ATTACKS]:
+        raise AttackError(f"expected reference attacks as --baselines, got {', '.join(unknown)}")
+    write_bundle(options.out, suites, dates, truth=options.truth, baselines=names, source=options.source)
     phases = ", ".join(f"{split} from {begins}" for split, begins in dates.phases.items())
     size = options.out.stat().st_size / 1e6
     sys.stdout.write(

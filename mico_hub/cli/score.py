@@ -66,11 +66,16 @@ def score(options: argparse.Namespace) -> None:
 
 def check_submission(options: argparse.Namespace) -> None:
     """Checks a submission for a track without its answers."""
-    suites, known = tracks()[options.track], {}
+    suites, known, models = tracks()[options.track], {}, {}
     if options.source is not None:
         opened = [open_suite(suite.name, options.source) for suite in suites]
         suites, known = [suite.manifest.suite for suite in opened], {suite.name: suite.fingerprint for suite in opened}
-    found = submissions.load_all(options.file, suites, options.split or (), fingerprints=known)
+        models = {
+            (suite.name, split): [row["model_id"] for row in suite.challenges(split)]
+            for suite in opened
+            for split in suite.rows
+        }
+    found = submissions.load_all(options.file, suites, options.split or (), fingerprints=known, models=models)
     headers = ("suite", "split", "models", "predictions", "distinct", "fingerprint")
     rows = []
     for (name, split), submission in found.items():

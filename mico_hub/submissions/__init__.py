@@ -28,7 +28,8 @@ from mico_hub.submissions.check import (
     validate,
 )
 from mico_hub.submissions.folder import read_about, read_folder, splits_in_folder
-from mico_hub.submissions.parquet import COLUMNS, read_rows, splits_in_parquet
+from mico_hub.submissions.parquet import read_rows, splits_in_parquet
+from mico_hub.submissions.unpacking import COLUMNS
 from mico_hub.submissions.writing import write
 from mico_hub.suites import SPLITS, Suite
 
@@ -111,6 +112,7 @@ def load_all(
     splits: Sequence[str] = (),
     *,
     fingerprints: Mapping[str, str] | None = None,
+    models: Mapping[tuple[str, str], Sequence[int]] | None = None,
 ) -> dict[tuple[str, str], Submission]:
     """The predictions for all of these suites, on each of the splits, checked.
 
@@ -119,6 +121,7 @@ def load_all(
         suites: Usually those of a track.
         splits: Empty: those that the submission has of any of the suites.
         fingerprints: Suite's name -> as `load` takes it.
+        models: (suite, split) -> as `load` takes them, for sources that lack some.
 
     Returns:
         (suite, split) -> predictions and what they carry, for every one of the suites.
@@ -142,7 +145,13 @@ def load_all(
     for suite in suites:
         for split in wanted:
             try:
-                found[suite.name, split] = load(path, suite, split, fingerprint=(fingerprints or {}).get(suite.name))
+                found[suite.name, split] = load(
+                    path,
+                    suite,
+                    split,
+                    models=(models or {}).get((suite.name, split)),
+                    fingerprint=(fingerprints or {}).get(suite.name),
+                )
             except SubmissionError as error:
                 problems += [f"{suite.name}/{split}: {problem}" for problem in error.problems]
     if problems:

@@ -104,7 +104,7 @@ class Archive:
         below: dict[str, dict[str, zipfile.ZipInfo]] = {}  # the folder around it all -> path below the split -> member
         for name, member in self.members.items():
             around, found, rest = f"/{name}".rpartition(f"/{inner}")
-            if found:
+            if found and rest.startswith("model_"):
                 below.setdefault(around, {})[rest] = member
         if not below:
             raise SubmissionError(
@@ -112,11 +112,16 @@ class Archive:
             )
         if len(below) > 1:
             raise SubmissionError(wanted.where, [f"{inner} is there {len(below)} times, in {listed(sorted(below))}"])
-        (members,) = below.values()
+        ((around, members),) = below.items()
+        known = {f"model_{model_id}" for model_id in wanted.models}
+        if about := self.members.get(f"{around}/{inner}{ABOUT}".lstrip("/")):
+            members[ABOUT] = about
         found_here: list[tuple[str, ArrayLike | Exception]] = []
         for model in sorted({rest.split("/")[0] for rest in members if "/" in rest and rest.startswith("model_")}):
             files = [rest.partition("/")[2] for rest in members if rest.startswith(f"{model}/")]
             try:
+                if FILE_NAME not in files and model not in known:
+                    continue  # a note, or what a file manager left
                 if FILE_NAME not in files:
                     raise ValueError(misnamed(files))
                 content = self._read(members[f"{model}/{FILE_NAME}"], BYTES_PER_VALUE * (wanted.points + 1))
@@ -153,11 +158,14 @@ def _problems(members: list[tuple[str, zipfile.ZipInfo]]) -> Iterator[str]:
     outside = [name for name, _ in members if ".." in name.split("/") or re.match("/|[A-Za-z]:", name)]
     links = [name for name, member in members if stat.S_ISLNK(member.external_attr >> 16)]
     locked = [name for name, member in members if member.flag_bits & 1]
+    # Of other ways to pack, zipfile unpacks a whole piece at once, whatever it is asked for.
+    odd = [name for name, member in members if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)]
     for names, what in (
         (twice, "more than once"),
         (outside, "outside the archive's folder"),
         (links, "a link; put the file itself there"),
         (locked, "encrypted; make the archive without a password"),
+        (odd, "packed in another way than deflate; make the archive anew with an ordinary program"),
     ):
         if names:
             yield f"{listed(sorted(names))}: {what}"

@@ -13,7 +13,7 @@ _OTHER = {
     b"ARROW1": "is a Feather file; write it with to_parquet in place of to_feather",
     b"FEA1": "is a Feather file; write it with to_parquet in place of to_feather",
     b"\x93NUMPY": "is an array of numpy; call it NAME.npy",
-    b"PK\x03\x04": "is a zip archive, as .npz and .pt are; name a folder or a Parquet file",
+    b"PK\x03\x04": "is a zip archive, as .npz and .pt are; call one with predictions NAME.zip",
     b"\x1f\x8b": "is a gzip archive; unpack it and name the folder",
 }
 """How a file begins -> what to do."""

@@ -1,6 +1,7 @@
 """What predictions must be, checked without the answers; an error names everything that is wrong."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mico_hub.cache import refuse_pointer
-from mico_hub.messages import InputError, counted
+from mico_hub.messages import InputError, counted, printable
 from mico_hub.release.format import FormatError, known_keys, parse, stamped
 from mico_hub.scoring import validate_predictions
 from mico_hub.suites import Suite
@@ -151,7 +152,7 @@ def reason(problem: Exception, name: str) -> str:
 
 def listed(names: Sequence[str]) -> str:
     """The first names, and how many there are."""
-    return ", ".join(name[:80] for name in names[:SHOWN]) + (
+    return ", ".join(printable(name[:80]) for name in names[:SHOWN]) + (
         f", ... ({len(names)} in all)" if len(names) > SHOWN else ""
     )
 
@@ -163,6 +164,8 @@ def read_bounded(path: Path, limit: int) -> bytes:
         OSError: It cannot be read.
         ValueError: It is larger than the limit, in bytes, or no file.
     """
+    if not os.path.lexists(path):
+        raise ValueError(f"{path.name}: no such file")
     if not path.is_file():  # a pipe or a device could be read for ever
         raise ValueError(f"{path.name} is not a file")
     with path.open("rb") as stream:

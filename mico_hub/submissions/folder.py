@@ -75,7 +75,7 @@ def read_folder(path: Path, suite: Suite, split: str, wanted: Wanted) -> list[tu
             continue
         except (OSError, ValueError) as problem:
             found.append((name, problem))
-    there = {entry.name for entry in folder.iterdir() if entry.name.startswith("model_")}
+    there = {entry.parent.name for entry in folder.glob(f"model_*/{FILE_NAME}")}
     return [*found, *((name, []) for name in sorted(there.difference(known)))]
 
 

@@ -23,7 +23,6 @@ from mico_hub.attacks import attack
 from mico_hub.cache import atomic_path
 from mico_hub.handle import Handle
 from mico_hub.messages import InputError
-from mico_hub.metrics.mico_score.scores import COMPETITION
 from mico_hub.reporting.figures import COLOURS
 from mico_hub.scoring import RANKING
 from mico_hub.sources import PublishedRepository
@@ -261,17 +260,14 @@ def _phase(index: int, split: str, dates: Dates) -> dict[str, Any]:
 
 
 def _columns(suites: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The mean, by which the platform ranks, then what it is the mean of, then all other scores, hidden."""
+    """The mean, by which the platform ranks, then what it is the mean of."""
     shown = {"sorting": "desc", "precision": DECIMALS, "hidden": False}
     yield {
         "title": f"Mean of {len(suites)} suites", "key": MEAN, "index": 0, **shown,
         "computation": "avg", "computation_indexes": [*range(1, 1 + len(suites))],
     }  # fmt: skip
-    others = [score.key for score in COMPETITION if score.key != RANKING]
-    keys = [(suite, RANKING) for suite in suites] + [(suite, key) for suite in suites for key in others]
-    for index, (suite, key) in enumerate(keys, start=1):
-        title = suite if key == RANKING else f"{suite} {key}"
-        yield {"title": title, "key": f"{suite}_{key}", "index": index, **shown, "hidden": key != RANKING}
+    for index, suite in enumerate(suites, start=1):
+        yield {"title": suite, "key": f"{suite}_{RANKING}", "index": index, **shown}
 
 
 def _logo() -> bytes:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mico_hub.metrics.mico_score.scores import COMPETITION
+from mico_hub.metrics.mico_score.scores import RANKING
 from mico_hub.metrics.mico_score.scoring import headline_scores, prediction_fields, validate_predictions
 
 SOLUTION, PREDICTION = "solution.csv", "prediction.csv"
@@ -64,7 +64,7 @@ def files_of(res: Path) -> dict[str, Path]:
         if path.is_symlink() or not path.is_file():
             continue
         name = path.relative_to(res).as_posix().replace("\\", "/")
-        if "__MACOSX" not in name and not name.rpartition("/")[2].startswith("._"):
+        if "__MACOSX" not in name.split("/") and not name.rpartition("/")[2].startswith("._"):
             found[name] = path
         if len(found) > MOST_FILES:
             raise RefusedError(f"it has more than {MOST_FILES:,} files")
@@ -72,7 +72,7 @@ def files_of(res: Path) -> dict[str, Path]:
 
 
 def score(truth: Truth, files: Mapping[str, Path]) -> dict[str, float]:
-    """The scores of each suite, over all of its models at once: `<suite>_<score>`.
+    """The score that ranks of each suite, over all of its models at once: `<suite>_<score>`. It tells nothing more.
 
     Raises:
         RefusedError: Predictions are missing or wrong; all problems are named.
@@ -85,7 +85,7 @@ def score(truth: Truth, files: Mapping[str, Path]) -> dict[str, float]:
         if not wrong:
             suite = inner.split("/")[1]
             found = headline_scores(np.concatenate([*models.values()]), np.concatenate(predictions))
-            scores |= {f"{suite}_{each.key}": found[each.key] for each in COMPETITION}
+            scores[f"{suite}_{RANKING}"] = found[RANKING]
     if problems:
         more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
         raise RefusedError("\n  ".join([f"{len(problems)} problem(s)", *problems[:SHOWN], *more]))
@@ -125,7 +125,8 @@ def _read(files: Mapping[str, Path], folder: str, points: int, where: str) -> ND
 
 
 def _unexpected(files: Mapping[str, Path], root: str, inner: str, models: Mapping[str, object]) -> Iterator[str]:
-    there = {name.removeprefix(f"{root}/").split("/")[0] for name in files if name.startswith(f"{root}/model_")}
+    found = [name.removeprefix(f"{root}/").split("/") for name in files if name.startswith(f"{root}/model_")]
+    there = {parts[0] for parts in found if parts[1:] == [PREDICTION]}
     for model in sorted(there - {*models}):
         yield f"{inner}/{model}: not expected"
 
