@@ -93,6 +93,7 @@ def add_commands(commands: Commands) -> None:
     add_source(made)
 
     _add_boards(commands)
+    _add_submit(commands)
     _add_exports_for_platforms(commands)
     _add_audits(commands)
 
@@ -129,6 +130,7 @@ def add_commands(commands: Commands) -> None:
 def _add_boards(commands: Commands) -> None:
     """Where attacks are ranked in public."""
     boards = add_group(commands, "board", "boards on which attacks are ranked")
+    _add_live_board(boards)
     open_board = add_group(boards, "open", "a board on the train models, of which everybody knows the truth")
 
     summary = "scores predictions and adds them as an entry"
@@ -174,6 +176,76 @@ def _add_boards(commands: Commands) -> None:
     made.add_argument("--out", type=Path, default=Path("site"), help="folder of the page (default: %(default)s)")
     made.add_argument("--title", default="MICO, open board", help="of the page (default: %(default)s)")
     _add_board(made)
+
+
+def _add_live_board(boards: Commands) -> None:
+    """A board with hidden truth."""
+    example = "board serve --truth suites --source mico --rules board.toml"
+    made = add_command(boards, "serve", "live:serve", "serves a live board with hidden truth", example)
+    made.add_argument("--truth", type=Path, help="hidden membership, needed when a season begins: " + _TRUTH[19:])
+    made.add_argument("--source", help="where the suites are (default: wherever `mico` is)")
+    made.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    made.add_argument("--port", type=parse_count, default=8000, help="(default: %(default)s)")
+    made.add_argument("--judges", type=parse_count, default=2, help="submissions scored at once (default: %(default)s)")
+    _add_store(made)
+
+    group = add_group(boards, "participants", "who may submit to a live board")
+    made = add_command(
+        group, "add", "live:participants_add", "adds one, prints the token", "board participants add NAME"
+    )
+    made.add_argument("name", metavar="NAME")
+    _add_store(made)
+    example = "board participants revoke NAME"
+    made = add_command(group, "revoke", "live:participants_revoke", "ends a token; submissions stay", example)
+    made.add_argument("name", metavar="NAME")
+    _add_store(made)
+    made = add_command(group, "list", "live:participants_list", "lists them", "board participants list")
+    _add_store(made)
+
+    group = add_group(boards, "phase", "ends dev, shows final")
+    summary = "closes dev: curves, intervals and all scores are shown"
+    made = add_command(group, "close", "live:phase_close", summary, "board phase close digits")
+    made.add_argument("track", choices=tracks(), metavar="TRACK")
+    _add_store(made)
+    summary = "scores everybody on final, once, and shows it"
+    made = add_command(group, "open", "live:phase_open", summary, "board phase open digits --truth suites")
+    made.add_argument("track", choices=tracks(), metavar="TRACK")
+    made.add_argument("--truth", type=Path, help="(default: the season's)")
+    _add_store(made)
+
+    made = add_command(boards, "backup", "live:backup", "all that a board keeps, in one file", "board backup board.zip")
+    made.add_argument("out", type=Path, metavar="FILE.zip")
+    _add_store(made)
+    made = add_command(boards, "restore", "live:restore", "a board from a backup", "board restore board.zip")
+    made.add_argument("backup", type=Path, metavar="FILE.zip")
+    _add_store(made)
+    summary = "what everybody may see, as Parquet and JSON"
+    made = add_command(boards, "export", "live:export", summary, "board export --out results")
+    made.add_argument("--out", type=Path, default=Path("results"), help="folder (default: %(default)s)")
+    _add_store(made)
+
+
+def _add_submit(commands: Commands) -> None:
+    """To a live board."""
+    summary = "sends predictions to a live board and waits for the score; the token is in MICO_HUB_TOKEN"
+    example = "submit out.zip --to https://board.example.org --track digits"
+    made = add_command(commands, "submit", "live:submit", summary, example)
+    made.add_argument("file", type=Path, metavar="FILE.zip", help="a zip with all suites of the track")
+    made.add_argument("--to", required=True, metavar="URL", help="the board")
+    made.add_argument("--track", default="digits", help="(default: %(default)s)")
+    made.add_argument("--title", help="of the attack, on the board")
+    made.add_argument("--threat-model", choices=("black-box", "white-box"), default="black-box", help="(%(default)s)")
+    made.add_argument("--tag", action="append", help="a word of the board's; may be given several times")
+    made.add_argument("--code", metavar="URL", help="where the attack's code is")
+    made.add_argument("--write-up", metavar="URL", help="what it does")
+
+
+def _add_store(parser: argparse.ArgumentParser) -> None:
+    """`--data` and `--rules`."""
+    parser.add_argument(
+        "--data", type=Path, default=Path("board.sqlite"), help="the board's data (default: %(default)s)"
+    )
+    parser.add_argument("--rules", type=Path, metavar="FILE.toml", help="(default: the competition's)")
 
 
 def _add_exports_for_platforms(commands: Commands) -> None:

@@ -1,0 +1,56 @@
+"""What pages and API have in common: which board and submission is meant, and what may be said of one."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import HTTPException
+
+from mico_hub.boards.live.board import Board
+from mico_hub.boards.live.store import Participant, Submission
+
+THREAT_MODELS = ("black-box", "white-box")
+TAGS = ("shadow models trained", "side information")
+_LINK = re.compile(r"https://[A-Za-z0-9][!#-;=?-\[\]_a-z~]{1,300}")
+
+
+def track_of(board: Board, track: str) -> str:
+    """The track, if it is on the board. HTTPException 404 if not."""
+    if track not in board.present():
+        raise HTTPException(404, f"there is no board {track!r:.60}; there are: {', '.join(board.present())}")
+    return track
+
+
+def own(board: Board, participant: Participant | None, number: str) -> Submission:
+    """A submission of the participant's own; another's is as if it were not. HTTPException 404 where there is none."""
+    try:
+        found = board.store.submission(number)
+    except KeyError:
+        found = None
+    if participant is None or found is None or found.participant != participant.name:
+        raise HTTPException(404, "there is no such submission of yours")
+    return found
+
+
+def same_form(csrf: str, given: object) -> None:
+    """HTTPException 403 where a form is not of the session."""
+    if given != csrf:
+        raise HTTPException(403, "this form is not of your session; load the page again")
+
+
+def about_of(texts: Mapping[str, str], tags: list[str]) -> dict[str, Any]:
+    """What is said of a submission. HTTPException 422 names everything that is wrong."""
+    problems = []
+    if len(texts["title"]) > 80 or not (texts["title"].isprintable() or not texts["title"]):
+        problems.append("title: expected a line of at most 80 characters")
+    if texts["threat_model"] not in THREAT_MODELS:
+        problems.append(f"threat_model: expected {' or '.join(THREAT_MODELS)}")
+    problems += [
+        f"{name}: expected a link, https://" for name in ("code", "write_up")
+        if texts[name] and not _LINK.fullmatch(texts[name])
+    ]  # fmt: skip
+    if any(tag not in TAGS for tag in tags):
+        problems.append(f"tag: expected some of {', '.join(TAGS)}")
+    if problems:
+        raise HTTPException(422, "; ".join(problems))
+    return {**texts, "tags": sorted(set(tags))}

@@ -1,0 +1,298 @@
+"""A live board: a store and its rules, the suites that it is on, and the threads that have submissions scored."""
+
+import logging
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mico_hub.attacks import attack
+from mico_hub.boards.live.answers import answer, bits_of_truth, error, levels_of
+from mico_hub.boards.live.judge import Wanted, judge
+from mico_hub.boards.live.rules import Rules
+from mico_hub.boards.live.store import Participant, RefusedError, Season, Store, Submission
+from mico_hub.handle import Handle
+from mico_hub.loading import open_suite
+from mico_hub.messages import InputError
+from mico_hub.submissions.archive import archive_bytes
+from mico_hub.submissions.folder import files_of
+from mico_hub.submissions.writing import complete
+from mico_hub.suites import Suite, tracks
+
+SPLITS = ("dev", "final")
+BASELINES = ("loss", "lira")
+TRIES = 3
+"""How often a submission is scored before the board says that it cannot."""
+_IDLE_SECONDS = 0.5
+_LOOK_SECONDS = 10
+
+logger = logging.getLogger("mico_hub.board")
+
+
+class BoardError(InputError):
+    """What a board cannot do."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnBoard:
+    """A track while a season lasts."""
+
+    season: Season
+    suites: Mapping[str, Suite]
+    wanted: Mapping[str, Wanted]
+    levels: Mapping[str, int]
+    members: Mapping[str, int]  # half of the points, which binomial errors are of
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A participant's place."""
+
+    place: int
+    submission: Submission
+    errors: Mapping[str, float]  # suite -> half of a binomial 95% interval
+
+
+class Board:
+    """What pages and commands ask."""
+
+    def __init__(self, store: Store, rules: Rules) -> None:
+        self.store, self.rules = store, rules
+        self._tracks: dict[int, OnBoard] = {}
+        self._lock = threading.Lock()
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._active: set[str] = set()  # submissions that this server is scoring
+
+    # tracks and seasons
+
+    def begin(self, track: str, source: str | None, truth: Path | None) -> Season:
+        """Begins a season of a track, after a look at its suites and their truth.
+
+        Args:
+            track: One of the rules'.
+            source: Where the suites are, as `open_suite` takes it.
+            truth: The folder with their hidden membership, as `Handle.truth` takes it.
+
+        Raises:
+            SourceError: A suite or its hidden membership was not found.
+            FolderError: The truth is of other models.
+        """
+        handles = [open_suite(suite.name, source) for suite in tracks()[track]]
+        for handle in handles:
+            handle.truth("dev", truth)
+        prints = {handle.name: handle.fingerprint for handle in handles}
+        return self.store.add_season(track, source or "", "" if truth is None else str(truth.resolve()), prints)
+
+    def on(self, track: str) -> OnBoard:
+        """A track in its current season.
+
+        Raises:
+            KeyError: It is not on this board.
+        """
+        season = self.store.season(track)
+        with self._lock:
+            if season.id not in self._tracks:
+                self._tracks[season.id] = _on_board(season)
+            return self._tracks[season.id]
+
+    def present(self) -> list[str]:
+        """The tracks that have a season, in the order of the rules."""
+        found = []
+        for track in self.rules.tracks:
+            try:
+                self.store.season(track)
+            except KeyError:
+                continue
+            found.append(track)
+        return found
+
+    # submissions
+
+    def submit(self, track: str, participant: Participant, content: bytes, about: Mapping[str, Any]) -> Submission:
+        """Accepts a submission, which is scored in a moment.
+
+        Raises:
+            RefusedError: A limit, or a phase that is closed.
+        """
+        if len(content) > self.rules.most_bytes and not participant.baseline:
+            raise RefusedError(
+                f"expected at most {self.rules.megabytes:g} MB, got {len(content) / 1e6:.1f}", status=413
+            )
+        accepted = self.store.accept(self.rules, self.store.season(track), participant, content, about)
+        self._wake.set()
+        return accepted
+
+    def start(self, threads: int) -> None:
+        """Begins to score what waits."""
+        self.store.release_dead()
+        for number in range(threads):
+            thread = threading.Thread(target=self._loop, name=f"judge-{number}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Ends when what is under way has been scored."""
+        self._stop.set()
+        self._wake.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _loop(self) -> None:
+        tries: dict[str, int] = {}
+        looked = time.monotonic()
+        while not self._stop.is_set():
+            try:
+                if time.monotonic() - looked > _LOOK_SECONDS:
+                    self.store.release_dead(set(self._active))
+                    looked = time.monotonic()
+                if not self._next(tries):
+                    self._wake.clear()
+                    self._wake.wait(_IDLE_SECONDS)
+            except Exception:  # such as a disk that is full; a judge that ends would leave everybody waiting
+                logger.exception("a judge goes on after")
+                self._stop.wait(1)
+
+    def _next(self, tries: dict[str, int]) -> bool:
+        """Scores what waits longest; False where nothing waits."""
+        claimed = self.store.claim()
+        if claimed is None:
+            return False
+        self._active.add(claimed.id)
+        try:
+            self.score(claimed)
+        except Exception:  # a mistake of ours, or a disk that is full: not the participant's
+            logger.exception("submission %s was not scored", claimed.id)
+            tries[claimed.id] = tries.get(claimed.id, 0) + 1
+            if tries[claimed.id] >= TRIES:
+                said = "the board could not score it, through no fault of yours; it counts against no limit"
+                self.store.refuse(claimed.id, [said])
+            else:
+                self.store.wait_again(claimed.id)
+                self._stop.wait(1)
+        finally:
+            self._active.discard(claimed.id)
+        return True
+
+    def score(self, submission: Submission) -> None:
+        """Scores a submission that this server has claimed, and keeps what is told of it."""
+        on = self._of(submission)
+        verdict = judge(self.store.upload(submission.id), on.wanted)
+        if verdict.scores is None:
+            self.store.refuse(submission.id, verdict.problems)
+            return
+        before = self.store.last_scored(submission.season, submission.participant)
+        best = before.told if before else {}
+        self.store.told(submission.id, verdict.splits, answer(self.rules, verdict.scores, on.levels, best))
+
+    def score_waiting(self) -> None:
+        """Scores all that waits, here and now, and waits for what other servers are scoring."""
+        while True:
+            while (claimed := self.store.claim()) is not None:
+                self.score(claimed)
+            self.store.release_dead()
+            if not self.store.under_way():
+                return
+            time.sleep(_IDLE_SECONDS)
+
+    def _of(self, submission: Submission) -> OnBoard:
+        for track in self.rules.tracks:
+            for season in self.store.seasons(track):
+                if season.id == submission.season:
+                    with self._lock:
+                        return self._tracks.setdefault(season.id, _on_board(season))
+        raise BoardError(f"submission {submission.id} is of a track that is not on this board")
+
+    # what is shown
+
+    def standings(self, track: str, threat_model: str | None = None) -> list[Standing]:
+        """Everybody's counting submission, the best first; those that are equal share a place."""
+        on = self.on(track)
+        counting = self.store.counting(on.season.id, self.rules.counts)
+        shown = [each for each in counting if threat_model is None or each.about.get("threat_model") == threat_model]
+        shown.sort(key=lambda each: (-(each.mean or 0.0), each.received))
+        means = [each.mean or 0.0 for each in shown]
+        return [
+            Standing(1 + sum(mean > (each.mean or 0.0) for mean in means), each, _errors(each, on.members))
+            for each in shown
+        ]
+
+    def given(self, track: str, participant: str | None = None) -> dict[str, float]:
+        """Suite -> bits of its truth that answers can have given away, to a participant or to all together."""
+        on = self.on(track)
+        return {**dict.fromkeys(on.suites, 0.0), **self.store.bits(on.season.id, participant)}
+
+    def spent(self, track: str) -> dict[str, float]:
+        """Suite -> the share of its truth that answers to all together can have given away."""
+        on = self.on(track)
+        given = self.given(track)
+        return {
+            name: given[name] / bits_of_truth(len(on.wanted[name].models["dev"]), suite.m)
+            for name, suite in on.suites.items()
+        }
+
+    # baselines
+
+    def add_baselines(self, track: str, names: Sequence[str] = BASELINES) -> Iterator[str]:
+        """Runs reference attacks that are not on the board yet and submits them; their names, one by one."""
+        from mico_hub.attacks import ATTACKS
+
+        season = self.store.season(track)
+        known = {participant.name: participant for participant in self.store.participants()}
+        there = {each.participant for each in self.store.submissions(season.id)}
+        handles = season_suites(season)
+        for name in names:
+            title = f"baseline: {name}"
+            if title in there:
+                continue
+            if title not in known:
+                self.store.add_participant(title, baseline=True)
+                known = {participant.name: participant for participant in self.store.participants()}
+            content = {
+                (handle, split): attack(name, handle.split(split), handle.train, season.source or None)
+                for handle in handles
+                for split in SPLITS
+            }
+            about = {
+                "title": ATTACKS[name].title,
+                "threat_model": "white-box" if ATTACKS[name].white_box else "black-box",
+                "tags": ["shadow models"] if ATTACKS[name].uses_shadows else [],
+                "code": "",
+                "write_up": "",
+            }
+            self.submit(track, known[title], archive_bytes(files_of(complete(content), season.fingerprints)), about)
+            yield name
+
+
+def season_suites(season: Season) -> list[Handle]:
+    """The suites of a season."""
+    return [open_suite(suite.name, season.source or None) for suite in tracks()[season.track]]
+
+
+def truth_of(season: Season) -> Path | None:
+    """Where a season's hidden membership is, as `Handle.truth` takes it."""
+    return Path(season.truth) if season.truth else None
+
+
+def _on_board(season: Season) -> OnBoard:
+    handles = season_suites(season)
+    suites = {handle.name: handle.manifest.suite for handle in handles}
+    for handle in handles:
+        if handle.fingerprint != season.fingerprints[handle.name]:
+            raise BoardError(f"{season.source}: {handle.name} is another suite now than when the season began")
+    wanted = {handle.name: _wanted(handle, season) for handle in handles}
+    half = {name: len(of.models["dev"]) * of.points // 2 for name, of in wanted.items()}
+    levels = {name: levels_of(half[name] if suite.design != "coins" else None) for name, suite in suites.items()}
+    return OnBoard(season, suites, wanted, levels, half)
+
+
+def _wanted(handle: Handle, season: Season) -> Wanted:
+    models = {split: [row["model_id"] for row in handle.challenges(split)] for split in SPLITS}
+    truth = handle.truth("dev", truth_of(season))
+    return Wanted(handle.fingerprint, 2 * handle.manifest.suite.m, models, truth)
+
+
+def _errors(submission: Submission, members: Mapping[str, int]) -> dict[str, float]:
+    return {suite: error(told["TPR_FPR_1000"], members[suite]) for suite, told in submission.told.items()}
