@@ -27,7 +27,9 @@ from mico_hub.boards.live.rules import Rules
 from mico_hub.boards.live.store import Store
 from mico_hub.cli import main
 from mico_hub.scoring import headline_scores
+from mico_hub.submissions import limits
 from mico_hub.submissions.folder import files_of
+from mico_hub.submissions.limits import EndedError
 from mico_hub.submissions.writing import complete
 
 NAMES = ("digits_inf", "digits_hi", "digits_lo")
@@ -386,8 +388,8 @@ def test_a_judge_that_takes_too_long_or_dies_is_a_sentence(
     assert judge.judge(tmp_path / "out.zip", wanted).problems == ("it took more than 0.01 seconds to read",)
     monkeypatch.undo()
     monkeypatch.setattr("sys.executable", "/bin/false")
-    (problem,) = judge.judge(tmp_path / "out.zip", wanted).problems
-    assert problem == "it could not be read within the limits of time and memory"
+    with pytest.raises(EndedError, match="within the limits of time and memory"):
+        judge.judge(tmp_path / "out.zip", wanted)
 
 
 def test_the_fingerprint_of_other_models_is_refused(live: Live, published: Path, tmp_path: Path) -> None:
@@ -545,3 +547,52 @@ def test_a_disk_that_is_full_while_a_score_is_kept_loses_nothing(
         assert live.board.store.submission(number).state == "scoring"
         full = False
         assert live.scored(number)["state"] == "scored"
+
+
+def test_a_judge_that_is_killed_refuses_nothing(
+    published: Path, trained: Path, tmp_path: Path, right: bytes, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by a Ctrl-C for all of the server's processes: the submission waits again, and its upload stays."""
+    real, killed = limits.run_limited, list[Any]()
+
+    def ended(*arguments: Any) -> Any:
+        if len(killed) < 2:
+            killed.append(arguments)
+            raise EndedError("killed")
+        return real(*arguments)
+
+    monkeypatch.setattr(judge, "run_limited", ended)
+    with Live(tmp_path, published, trained) as live:
+        token = live.board.store.add_participant("alice")
+        assert live.scored(live.send(token, right).json()["id"])["state"] == "scored"
+        assert len(killed) == 2
+        monkeypatch.setattr(judge, "run_limited", lambda *_: real("mico_hub.nothing", [], b""))
+        number = live.send(token, right).json()["id"]
+        found = live.scored(number)
+        assert "perhaps through no fault of yours" in "".join(found["problems"])  # type: ignore[arg-type]
+        assert live.board.store.upload(number).read_bytes() == right
+
+
+def test_odd_requests_are_no_mistakes_of_ours(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = live.board.store.add_participant("alice")
+    login = f"{live.url}/login"
+    assert requests.post(login, data={"token": "x"}, headers={"Origin": "http://["}, timeout=60).status_code == 403
+    for charset, value in (("utf-7", b"+2AA-"), ("unicode_escape", rb"\\ud800"), ("undefined", b"x")):
+        body = b'--b\r\nContent-Disposition: form-data; name="token"\r\n\r\n' + value + b"\r\n--b--\r\n"
+        kind = f"multipart/form-data; boundary=b; charset={charset}"
+        answer = requests.post(login, data=body, headers={"Content-Type": kind}, timeout=60)
+        assert answer.status_code in (400, 401), charset
+    for path in ("/login", "/api/submissions?track=digits"):
+        with socket.create_connection(("127.0.0.1", int(live.url.rpartition(":")[2]))) as dropped:
+            head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Length: 1000\r\n\r\n"
+            dropped.sendall(head.encode() + b"abc")
+    for method in ("PUT", "DELETE", "HEAD", "PATCH"):
+        assert requests.request(method, f"{live.url}/submit", timeout=60).status_code in (200, 405)
+    monkeypatch.setattr("mico_hub.boards.live.store.BUSY_SECONDS", 0.3)
+    other = sqlite3.connect(live.board.store.path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    assert requests.post(login, data={"token": token}, timeout=60).status_code == 503
+    assert live.get("/static/board.css").status_code == 200
+    other.execute("ROLLBACK")
+    other.close()
+    assert requests.post(login, data={"token": token}, timeout=60).status_code == 200

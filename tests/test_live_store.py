@@ -22,6 +22,7 @@ from mico_hub.boards.live import store as store_module
 from mico_hub.boards.live.answers import Answer
 from mico_hub.boards.live.rules import Rules
 from mico_hub.boards.live.store import Participant, RefusedError, Season, Store, StoreError
+from mico_hub.cache import DiskError
 
 ABOUT = {"title": "mine", "threat_model": "black-box", "tags": [], "code": "", "write_up": ""}
 ANSWER = Answer({"digits_hi": {"TPR_FPR_1000": 0.2}}, 0.2, {"digits_hi": 12.3})
@@ -365,3 +366,69 @@ def test_a_backup_is_all_of_it(store: Store, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="not a board's backup"):
         archive.restore(tmp_path / "bad.zip", tmp_path / "third.sqlite")
     assert not (tmp_path / "third.sqlite").exists()
+
+
+def test_participants_take_turns(store: Store) -> None:
+    season, alice = begun(store)
+    _, bob = begun(store, "bob")
+    rules = Rules(minutely=100)
+    first = [store.accept(rules, season, alice, b"x", ABOUT).id for _ in range(3)]
+    last = store.accept(rules, season, bob, b"x", ABOUT).id
+    claimed = [each.id for each in iter(store.claim, None)]
+    assert claimed.index(last) == 1  # not after all of alice's
+    assert [each for each in claimed if each != last] == first
+
+
+def test_what_a_limit_refuses_is_not_written(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    season, alice = begun(store)
+    store.accept(Rules(daily=1), season, alice, b"x", ABOUT)
+    monkeypatch.setattr(os, "fsync", lambda _: pytest.fail("it was written"))
+    with pytest.raises(RefusedError):
+        store.accept(Rules(daily=1), season, alice, b"x", ABOUT)
+
+
+def test_what_is_refused_during_a_backup_is_refused_in_it(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    season, alice = begun(store)
+    kept = store.accept(Rules(), season, alice, b"content", ABOUT)
+    copied = Store.backup
+
+    def then_refused(self: Store, path: Path) -> None:
+        copied(self, path)
+        assert self.claim() is not None
+        self.refuse(kept.id, ["no"])
+
+    monkeypatch.setattr(Store, "backup", then_refused)
+    assert archive.backup(store, tmp_path / "backup.zip") == 0
+    assert archive.restore(tmp_path / "backup.zip", tmp_path / "again.sqlite") == 0
+    again = Store(tmp_path / "again.sqlite")
+    assert again.submission(kept.id).state == "refused"
+    again.close()
+
+
+def test_only_what_was_claimed_is_refused(store: Store) -> None:
+    season, alice = begun(store)
+    kept = store.accept(Rules(), season, alice, b"content", ABOUT)
+    store.refuse(kept.id, ["no"])
+    assert store.submission(kept.id).state == "waiting"
+    assert store.upload(kept.id).read_bytes() == b"content"
+
+
+def test_a_database_without_room_is_a_full_disk(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    season, alice = begun(store)
+    db = sqlite3.connect(store.path)
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.close()
+    connect = sqlite3.connect
+
+    def small(*arguments: Any, **more: Any) -> sqlite3.Connection:
+        made: sqlite3.Connection = connect(*arguments, **more)
+        made.execute(f"PRAGMA max_page_count = {pages}")
+        return made
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(DiskError, match="the disk is full"):
+        store.accept(Rules(), season, alice, b"x", ABOUT | {"title": "x" * 50_000})
+    monkeypatch.undo()
+    assert len(list(store.uploads.glob("*.zip"))) == len(store.submissions(season.id))

@@ -44,7 +44,7 @@ def run(options: argparse.Namespace) -> None:
         board.begin(options.track, str(published.resolve()), suites)
         list(board.add_baselines(options.track))
         if not options.wait:
-            board.score_waiting()
+            board.score_waiting(board.store.season(options.track).id)
     finally:
         board.store.close()
     sys.stdout.write(f"{options.track}: a fresh season, on {published}; its truth is in {suites}, a secret\n")

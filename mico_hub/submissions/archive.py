@@ -117,8 +117,12 @@ class Archive:
         if about := self.members.get(f"{around}/{inner}{ABOUT}".lstrip("/")):
             members[ABOUT] = about
         found_here: list[tuple[str, ArrayLike | Exception]] = []
-        for model in sorted({rest.split("/")[0] for rest in members if "/" in rest and rest.startswith("model_")}):
-            files = [rest.partition("/")[2] for rest in members if rest.startswith(f"{model}/")]
+        of_model: dict[str, list[str]] = {}
+        for rest in members:
+            model, below_model, name = rest.partition("/")
+            if below_model:
+                of_model.setdefault(model, []).append(name)
+        for model, files in sorted(of_model.items()):
             try:
                 if FILE_NAME not in files and model not in known:
                     continue  # a note, or what a file manager left

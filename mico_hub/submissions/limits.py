@@ -1,6 +1,7 @@
 """Limits for a process that reads what a stranger sent: whatever that does to it, only the process ends."""
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,10 @@ class LimitError(ValueError):
     """It took more time or memory than it may."""
 
 
+class EndedError(LimitError):
+    """The process ended by what is no limit of ours: perhaps the input was at fault, perhaps the machine."""
+
+
 def run_limited(module: str, arguments: Sequence[str], content: bytes) -> "subprocess.CompletedProcess[bytes]":
     """Runs the `main` of a module in a process of its own, which calls `limit` first.
 
@@ -25,7 +30,8 @@ def run_limited(module: str, arguments: Sequence[str], content: bytes) -> "subpr
         content: What comes on its stdin.
 
     Raises:
-        LimitError: It took too long, or was ended: exit codes that are no program's own.
+        LimitError: It took too long.
+        EndedError: It was ended by something else.
     """
     environment = {name: value for name, value in os.environ.items() if name in _KEPT}
     environment |= {**dict.fromkeys(_ONE_THREAD, "1"), "HF_HUB_OFFLINE": "1"}
@@ -38,11 +44,14 @@ def run_limited(module: str, arguments: Sequence[str], content: bytes) -> "subpr
             timeout=SECONDS,
             env=environment,
             check=False,
+            start_new_session=True,  # what interrupts the parent does not end what it reads
         )
     except subprocess.TimeoutExpired:
         raise LimitError(f"it took more than {SECONDS} seconds to read") from None
+    if done.returncode == -getattr(signal, "SIGXCPU", 0):
+        raise LimitError(f"it took more than {CPU_SECONDS} seconds of a processor to read")
     if done.returncode not in (0, REFUSED):
-        raise LimitError("it could not be read within the limits of time and memory")
+        raise EndedError("it could not be read within the limits of time and memory")
     return done
 
 

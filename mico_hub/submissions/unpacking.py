@@ -66,6 +66,9 @@ def main(name: str, most_rows: str, most_values: str) -> int:
     limit()
     try:
         table = unpack(sys.stdin.buffer.read(), name, int(most_rows), int(most_values))
+    except MemoryError:
+        sys.stderr.write(f"{name} takes more memory than it may")
+        return REFUSED
     except (ValueError, pa.ArrowException, OSError) as problem:
         sys.stderr.write(str(problem)[:2000])
         return REFUSED

@@ -5,6 +5,7 @@ import json
 import sqlite3
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,12 +33,16 @@ def backup(store: Store, path: Path) -> int:
         number = 0
         temporary.touch(mode=0o600)
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            archive.write(copy, DATABASE)
             for name in _uploads_of(copy):
                 upload = store.upload(name)
-                if upload.is_file():
+                try:
                     archive.write(upload, f"{UPLOADS}/{upload.name}")
                     number += 1
+                except FileNotFoundError:
+                    if store.submission(name).state != REFUSED:
+                        raise
+                    _refuse(copy, name, store.submission(name).problems)  # meanwhile
+            archive.write(copy, DATABASE)
     return number
 
 
@@ -68,6 +73,16 @@ def restore(path: Path, data: Path) -> int:
     except (zipfile.BadZipFile, KeyError, sqlite3.DatabaseError) as error:
         raise StoreError(f"{path}: not a board's backup: {error}") from error
     return len(wanted)
+
+
+def _refuse(database: Path, name: str, problems: Sequence[str]) -> None:
+    db = sqlite3.connect(database)
+    try:
+        query = "UPDATE submissions SET state = ?, problems = ?, server = NULL WHERE id = ?"
+        db.execute(query, (REFUSED, json.dumps(list(problems)), name))
+        db.commit()
+    finally:
+        db.close()
 
 
 def _made(folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """A live board: a store and its rules, the suites that it is on, and the threads that have submissions scored."""
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ class Board:
     def __init__(self, store: Store, rules: Rules) -> None:
         self.store, self.rules = store, rules
         self._tracks: dict[int, OnBoard] = {}
-        self._lock = threading.Lock()
+        self._lock, self._claiming = threading.Lock(), threading.Lock()
         self._wake, self._stop = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._active: set[str] = set()  # submissions that this server is scoring
@@ -92,11 +93,14 @@ class Board:
         Raises:
             KeyError: It is not on this board.
         """
-        season = self.store.season(track)
-        with self._lock:
-            if season.id not in self._tracks:
-                self._tracks[season.id] = _on_board(season)
-            return self._tracks[season.id]
+        return self._loaded(self.store.season(track))
+
+    def _loaded(self, season: Season) -> OnBoard:
+        if season.id not in self._tracks:
+            found = _on_board(season)  # takes a second; twice does no harm
+            with self._lock:
+                self._tracks.setdefault(season.id, found)
+        return self._tracks[season.id]
 
     def present(self) -> list[str]:
         """The tracks that have a season, in the order of the rules."""
@@ -146,7 +150,8 @@ class Board:
         while not self._stop.is_set():
             try:
                 if time.monotonic() - looked > _LOOK_SECONDS:
-                    self.store.release_dead(set(self._active))
+                    with self._claiming:
+                        self.store.release_dead(set(self._active))
                     looked = time.monotonic()
                 if not self._next(tries):
                     self._wake.clear()
@@ -157,18 +162,20 @@ class Board:
 
     def _next(self, tries: dict[str, int]) -> bool:
         """Scores what waits longest; False where nothing waits."""
-        claimed = self.store.claim()
-        if claimed is None:
-            return False
-        self._active.add(claimed.id)
+        with self._claiming:
+            claimed = self.store.claim()
+            if claimed is None:
+                return False
+            self._active.add(claimed.id)
         try:
             self.score(claimed)
-        except Exception:  # a mistake of ours, or a disk that is full: not the participant's
+        except Exception as error:  # a mistake of ours, or the machine's: not the participant's
             logger.exception("submission %s was not scored", claimed.id)
-            tries[claimed.id] = tries.get(claimed.id, 0) + 1
+            passes = isinstance(error, OSError | sqlite3.Error) or self._stop.is_set()
+            tries[claimed.id] = tries.get(claimed.id, 0) + (not passes)
             if tries[claimed.id] >= TRIES:
-                said = "the board could not score it, through no fault of yours; it counts against no limit"
-                self.store.refuse(claimed.id, [said])
+                said = "the board could not score it, perhaps through no fault of yours; it counts against no limit"
+                self.store.refuse(claimed.id, [said], keep=True)
             else:
                 self.store.wait_again(claimed.id)
                 self._stop.wait(1)
@@ -187,22 +194,29 @@ class Board:
         best = before.told if before else {}
         self.store.told(submission.id, verdict.splits, answer(self.rules, verdict.scores, on.levels, best))
 
-    def score_waiting(self) -> None:
-        """Scores all that waits, here and now, and waits for what other servers are scoring."""
+    def score_waiting(self, season: int, seconds: float = 600) -> None:
+        """Scores all of a season that waits, here and now, and waits for what other servers are scoring.
+
+        Raises:
+            BoardError: That took too long.
+        """
+        ends = time.monotonic() + seconds
         while True:
-            while (claimed := self.store.claim()) is not None:
+            while (claimed := self.store.claim(season)) is not None:
                 self.score(claimed)
             self.store.release_dead()
-            if not self.store.under_way():
+            under_way = self.store.under_way(season)
+            if not under_way:
                 return
+            if time.monotonic() > ends:
+                raise BoardError(f"waited {seconds:.0f} s for {', '.join(under_way)}, which a server is scoring")
             time.sleep(_IDLE_SECONDS)
 
     def _of(self, submission: Submission) -> OnBoard:
         for track in self.rules.tracks:
             for season in self.store.seasons(track):
                 if season.id == submission.season:
-                    with self._lock:
-                        return self._tracks.setdefault(season.id, _on_board(season))
+                    return self._loaded(season)
         raise BoardError(f"submission {submission.id} is of a track that is not on this board")
 
     # what is shown

@@ -18,6 +18,13 @@ _HEADERS = {
 }
 
 
+def _from_here(origin: str | None, host: str | None) -> bool:
+    try:
+        return origin is None or urlsplit(origin).netloc == host
+    except ValueError:
+        return False
+
+
 class Guard:
     """Bounds a request's size and time, refuses forms from elsewhere, and sets headers on every answer."""
 
@@ -45,8 +52,7 @@ class Guard:
             await self._app(scope, self._bounded(receive), guarded)
 
     def _refusal(self, method: str, given: dict[str, str]) -> JSONResponse | None:
-        origin = given.get("origin")
-        if method == "POST" and origin is not None and urlsplit(origin).netloc != given.get("host"):
+        if method == "POST" and not _from_here(given.get("origin"), given.get("host")):
             return JSONResponse({"detail": "this form is from another site"}, 403)
         length = given.get("content-length", "0")
         if length.isdecimal() and int(length) > self._most:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mico_hub.metrics.mico_score.scores import COMPETITION
 from mico_hub.metrics.mico_score.scoring import headline_scores
 from mico_hub.submissions import SubmissionError, load, splits_in
-from mico_hub.submissions.limits import LimitError, limit, run_limited
+from mico_hub.submissions.limits import EndedError, LimitError, limit, run_limited
 from mico_hub.suites import SUITES
 
 MOST_OUTPUT = 1 << 20
@@ -54,6 +54,9 @@ def judge(path: Path, wanted: Mapping[str, Wanted]) -> Verdict:
 
     Returns:
         Its scores, or what is wrong with it; that it took too long or too much memory is its own problem, too.
+
+    Raises:
+        EndedError: The process was ended by something else.
     """
     about = {
         name: {"points": of.points, "fingerprint": of.fingerprint, "models": {k: list(v) for k, v in of.models.items()}}
@@ -66,6 +69,8 @@ def judge(path: Path, wanted: Mapping[str, Wanted]) -> Verdict:
     np.savez(content, about=np.frombuffer(json.dumps(about).encode(), dtype=np.uint8), **arrays)
     try:
         done = run_limited("mico_hub.boards.live.judge", [str(path.resolve())], content.getvalue())
+    except EndedError:
+        raise
     except LimitError as error:
         return Verdict(problems=(str(error),))
     found = json.loads(done.stdout[:MOST_OUTPUT])
@@ -75,7 +80,15 @@ def judge(path: Path, wanted: Mapping[str, Wanted]) -> Verdict:
 def main(file: str) -> int:
     """Runs the program on a zip; the truth comes on stdin."""
     limit()
-    path = Path(file)
+    try:
+        told = _judged(Path(file))
+    except MemoryError:
+        told = {"problems": ["it takes more memory than it may"], "splits": [], "scores": None}
+    sys.stdout.write(json.dumps(told))
+    return 0
+
+
+def _judged(path: Path) -> dict[str, Any]:
     held = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     about: dict[str, dict[str, Any]] = json.loads(held["about"].tobytes())
     suites = [SUITES[name] for name in about]
@@ -107,6 +120,4 @@ def main(file: str) -> int:
             every = headline_scores(labels, values)
             scores[name] = {score.key: every[score.key] for score in COMPETITION}
     more = [f"... and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    told = {"problems": [*(problem[:500] for problem in problems[:SHOWN]), *more], "splits": splits, "scores": scores}
-    sys.stdout.write(json.dumps(told))
-    return 0
+    return {"problems": [*(problem[:500] for problem in problems[:SHOWN]), *more], "splits": splits, "scores": scores}

@@ -1,6 +1,8 @@
 """The pages of a live board, made on the server: they work without scripts."""
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Any
@@ -9,7 +11,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from mico_hub.boards.live.asked import TAGS, THREAT_MODELS, about_of, own, same_form, track_of
 from mico_hub.boards.live.board import Board
@@ -54,6 +56,19 @@ def page(board: Board, name: str, visitor: tuple[Participant, str] | None, statu
         **more,
     )
     return HTMLResponse(text, status)
+
+
+@asynccontextmanager
+async def _form(request: Request, max_files: int = 0) -> AsyncIterator[FormData]:
+    """A request's form. HTTPException 400 where it is none that can be read."""
+    try:
+        form = await request.form(max_files=max_files, max_fields=20)
+    except (UnicodeError, LookupError) as error:
+        raise HTTPException(400, "expected a form in UTF-8") from error
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def add_pages(app: FastAPI, board: Board) -> None:
@@ -137,8 +152,8 @@ def add_taking_part(app: FastAPI, board: Board) -> None:
 
     @app.post("/submit", **pages)
     async def submitted(request: Request) -> Response:
-        visitor = visitor_of(request, board)
-        async with request.form(max_files=1, max_fields=20) as form:
+        visitor = await run_in_threadpool(visitor_of, request, board)
+        async with _form(request, max_files=1) as form:
             if visitor is None:
                 raise HTTPException(401, "log in first: your session is over")
             same_form(visitor[1], form.get("csrf"))
@@ -172,15 +187,15 @@ def add_taking_part(app: FastAPI, board: Board) -> None:
 
     @app.post("/login", **pages)
     async def login(request: Request) -> Response:
-        async with request.form(max_files=0, max_fields=5) as form:
+        async with _form(request) as form:
             token = str(form.get("token") or "").strip()
-        participant = store.participant_of(token)
+        participant = await run_in_threadpool(store.participant_of, token)
         if participant is None:
             return page(
                 board, "submit.html", None, 401, chosen=None, left={}, threats=THREAT_MODELS, tags=TAGS,
                 wrong="Nobody has this token. Tokens come from the board's maintainers, and can be revoked.",
             )  # fmt: skip
-        secret, _ = store.begin_session(participant)
+        secret, _ = await run_in_threadpool(store.begin_session, participant)
         answer = RedirectResponse("/submit", 303)
         secure = request.url.scheme == "https"
         answer.set_cookie(COOKIE, secret, max_age=30 * 86_400, httponly=True, samesite="strict", secure=secure)
@@ -188,11 +203,11 @@ def add_taking_part(app: FastAPI, board: Board) -> None:
 
     @app.post("/logout", **pages)
     async def logout(request: Request) -> Response:
-        visitor = visitor_of(request, board)
-        async with request.form(max_files=0, max_fields=5) as form:
+        visitor = await run_in_threadpool(visitor_of, request, board)
+        async with _form(request) as form:
             if visitor is not None:
                 same_form(visitor[1], form.get("csrf"))
-                store.end_session(request.cookies[COOKIE])
+                await run_in_threadpool(store.end_session, request.cookies[COOKIE])
         answer = RedirectResponse("/", 303)
         answer.delete_cookie(COOKIE)
         return answer

@@ -30,7 +30,7 @@ def close_dev(board: Board, track: str) -> list[str]:
     before = board.store.phase(season.id, "dev")
     board.store.set_phase(season.id, "dev", "closed", {})  # what comes from now on is refused
     try:
-        board.score_waiting()
+        board.score_waiting(season.id)
         reports = _reports(board, track, "dev", truth_of(season))
     except BaseException:
         board.store.set_phase(season.id, "dev", before, {})

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from mico_hub.boards.live.answers import Answer, Told
 from mico_hub.boards.live.rules import Rules
-from mico_hub.cache import atomic_path
+from mico_hub.cache import DiskError, atomic_path
 from mico_hub.messages import InputError
 
 VERSION = 1
@@ -29,6 +29,9 @@ VERSION = 1
 
 WAITING, SCORING, SCORED, REFUSED = "waiting", "scoring", "scored", "refused"
 State = Literal["waiting", "scoring", "scored", "refused"]
+
+BUSY_SECONDS = 30.0
+"""How long one who writes waits for another."""
 
 _TABLES = """
 CREATE TABLE participants (
@@ -157,7 +160,7 @@ class Store:
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        db = sqlite3.connect(self.path, timeout=30, isolation_level=None)
+        db = sqlite3.connect(self.path, timeout=BUSY_SECONDS, isolation_level=None)
         db.row_factory = sqlite3.Row
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("PRAGMA synchronous = FULL")
@@ -174,9 +177,11 @@ class Store:
             try:
                 yield db
                 db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+                    raise DiskError(f"{self.path}: the disk is full") from error
                 raise
 
     def _all(self, query: str, *values: Any) -> list[sqlite3.Row]:
@@ -320,6 +325,9 @@ class Store:
             RefusedError: The phase is closed, or a limit is reached; it says which, and until when.
             DiskError: There is no room.
         """
+        if not participant.baseline:
+            with self._connection() as db:  # what a limit refuses is not written first
+                _allow(db, rules, season, participant, datetime.fromisoformat(_now(db)))
         number, digest = secrets.token_hex(8), hashlib.sha256(content).hexdigest()
         path = self.upload(number)
         with atomic_path(path, len(content)) as temporary, temporary.open("wb") as stream:
@@ -354,12 +362,17 @@ class Store:
             today, in_all = _used(db, season, participant, datetime.fromisoformat(_now(db)))
         return max(0, min(rules.daily - today, rules.total - in_all)), max(0, rules.total - in_all)
 
-    def claim(self) -> Submission | None:
-        """The submission that waits longest, for this server to score; None: none waits."""
+    def claim(self, season: int | None = None) -> Submission | None:
+        """A submission that waits, for this server to score; None: none waits.
+
+        Participants take turns, so that whoever sends many keeps nobody waiting; of one's own the first comes first.
+
+        Args:
+            season: Whose; None: any.
+        """
         with self._change() as db:
-            row = db.execute(
-                "SELECT id FROM submissions WHERE state = ? ORDER BY received, rowid LIMIT 1", (WAITING,)
-            ).fetchone()
+            lately = (datetime.fromisoformat(_now(db)) - timedelta(hours=1)).isoformat(timespec="microseconds")
+            row = db.execute(_WAITING_IN_TURN, {"season": season, "lately": lately}).fetchone()
             if row is None:
                 return None
             db.execute("UPDATE submissions SET state = ?, server = ? WHERE id = ?", (SCORING, self.server, row["id"]))
@@ -398,17 +411,24 @@ class Store:
             query = "UPDATE submissions SET state = ?, server = NULL WHERE id = ? AND state = ?"
             db.execute(query, (WAITING, submission, SCORING))
 
-    def under_way(self) -> int:
-        """How many wait or are being scored."""
-        (row,) = self._all("SELECT count(*) FROM submissions WHERE state IN (?, ?)", WAITING, SCORING)
-        return int(row[0])
+    def under_way(self, season: int | None = None) -> list[str]:
+        """Those that wait or are being scored, of a season or of all."""
+        query = "SELECT id FROM submissions WHERE state IN (?, ?) AND (? IS NULL OR season = ?)"
+        return [row["id"] for row in self._all(query, WAITING, SCORING, season, season)]
 
-    def refuse(self, submission: str, problems: Sequence[str]) -> None:
-        """Says what is wrong with a submission; it counts against no limit, and its upload is gone."""
+    def refuse(self, submission: str, problems: Sequence[str], *, keep: bool = False) -> None:
+        """Says what is wrong with a submission that was claimed; it counts against no limit.
+
+        Args:
+            submission: Its number.
+            problems: What is wrong with it.
+            keep: Whether its upload stays, for it was perhaps not at fault.
+        """
         with self._change() as db:
             query = "UPDATE submissions SET state = ?, problems = ?, server = NULL WHERE id = ? AND state = ?"
-            db.execute(query, (REFUSED, json.dumps(list(problems)), submission, SCORING))
-        self.upload(submission).unlink(missing_ok=True)
+            changed = db.execute(query, (REFUSED, json.dumps(list(problems)), submission, SCORING)).rowcount
+        if changed and not keep:
+            self.upload(submission).unlink(missing_ok=True)
 
     def told(self, submission: str, splits: Sequence[str], answer: Answer) -> None:
         """Keeps what is told of a submission."""
@@ -490,6 +510,16 @@ _SELECT = (
 )
 
 
+_WAITING_IN_TURN = """
+SELECT id FROM submissions AS one WHERE state = 'waiting' AND (:season IS NULL OR season = :season)
+ORDER BY (
+  SELECT count(*) FROM submissions AS before
+  WHERE before.season = one.season AND before.participant = one.participant AND before.received > :lately
+    AND (before.state != 'waiting' OR before.received < one.received)
+), received, rowid LIMIT 1
+"""
+"""Those first whose participant had the fewest before it, of late."""
+
 _COUNTING = """
 SELECT * FROM (
   SELECT submissions.*, participants.name AS who, participants.baseline, row_number() OVER (
@@ -539,7 +569,7 @@ def _allow(db: sqlite3.Connection, rules: Rules, season: Season, participant: Pa
 
 
 def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+    return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
 def _participant(row: sqlite3.Row) -> Participant:
