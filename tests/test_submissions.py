@@ -20,7 +20,7 @@ from parquet_surgery import Kind, decode, encode
 from pyarrow import feather
 
 from mico_hub import submissions
-from mico_hub.submissions import SubmissionError
+from mico_hub.submissions import SubmissionError, limits
 from mico_hub.suites import SUITES, Suite
 
 SUITE = SUITES["cifar10_hi"].with_models(2, 3, 1)
@@ -516,3 +516,22 @@ def test_other_types_of_the_same_columns_are_accepted(tmp_path: Path) -> None:
     )
     path = parquet(tmp_path / "p.parquet", [row(i, [0.5] * POINTS) | {"note": "x"} for i in DEV], schema)
     assert list(submissions.read(path, SUITE, "dev")) == list(DEV)
+
+
+def test_nothing_is_run_that_lies_beside_a_submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As modules in the folder of a pull request, whose board is checked there."""
+    for name in ("mico_hub", "numpy", "json", "pyarrow"):
+        (tmp_path / f"{name}.py").write_text("from pathlib import Path; Path('was_run').touch()")
+    monkeypatch.chdir(tmp_path)
+    submissions.write("p.parquet", {(SUITE, "dev"): predictions_for()})
+    assert same(submissions.read(Path("p.parquet"), SUITE, "dev"), predictions_for())
+    assert not (tmp_path / "was_run").exists()
+
+
+def test_what_takes_too_long_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SECONDS", 0.05)
+    with pytest.raises(limits.LimitError, match=r"it took more than 0\.05 seconds to read"):
+        limits.run_limited("mico_hub.submissions.unpacking", ["p", "1", "1"], b"")
+    monkeypatch.undo()
+    with pytest.raises(limits.EndedError, match="could not be read within the limits"):
+        limits.run_limited("mico_hub.submissions.nothing", [], b"")
