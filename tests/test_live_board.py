@@ -9,6 +9,7 @@ import sqlite3
 import time
 import zipfile
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -267,25 +268,35 @@ def test_the_api_is_documented(live: Live) -> None:
 
 
 def test_final_is_told_to_nobody_before_it_is_opened(
-    live: Live, right: bytes, published: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    live: Live, published: Path, trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Its scores are not even computed: they are in no page, answer, export, backup or log, nor in the database."""
-    token = live.board.store.add_participant("alice")
-    live.scored(live.send(token, right).json()["id"])
-    scores = our_scores(published, trained, right, "final", tmp_path)
-    forms = {f"{score:.4f}" for score in scores.values()} | {f"{100 * score:.2f}%" for score in scores.values()}
-    told = our_scores(published, trained, right, "dev", tmp_path)
-    forms -= {f"{score:.4f}" for score in told.values()} | {f"{100 * score:.2f}%" for score in told.values()}
-    assert forms
-    paths = [
-        "/",
-        "/boards/digits",
-        "/rules",
-        "/api/boards/digits",
-        "/openapi.json",
-        "/boards/digits/1/final/report.html",
-    ]
-    seen = [live.get(path).text for path in paths]
+    """Of two who differ in final alone, one right and one wrong throughout, nothing differs that is seen.
+
+    Its scores are not even computed: they are in no page, answer, export, backup or log, nor in the database.
+    """
+    rng = np.random.default_rng(0)
+    dev = {name: [rng.random(200) for _ in range(2)] for name in NAMES}
+    for name, right_throughout in (("alice", True), ("bobby", False)):
+        content: dict[Any, Any] = {}
+        for suite in (mico_hub.open_suite(each, published) for each in NAMES):
+            labels = [*suite.truth("final", trained).values()]
+            content[suite, "dev"] = dev[suite.name]
+            content[suite, "final"] = [of if right_throughout else 1 - of for of in labels]
+        submissions.write(tmp_path / f"{name}.zip", content)
+        token = live.board.store.add_participant(name)
+        answer = live.send(token, (tmp_path / f"{name}.zip").read_bytes()).json()
+        assert live.scored(answer["id"])["state"] == "scored"
+    one, other = live.get("/api/boards/digits").json()["rows"]
+    its_own = {"participant", "submission", "received"}
+    assert {key: one[key] for key in one.keys() - its_own} == {key: other[key] for key in other.keys() - its_own}
+    rows = [row.split("</tr>")[0] for row in live.get("/").text.split("<tr>")[2:]]
+    assert len(rows) == 2
+    assert rows[0].replace("alice", "bobby") == rows[1]
+    with closing(sqlite3.connect(live.board.store.path)) as db:
+        kept = db.execute("SELECT splits, state, server, problems, told, mean, bits FROM submissions").fetchall()
+    assert kept[0] == kept[1]
+
+    seen = [live.get(path).text for path in ("/", "/boards/digits", "/rules", "/api/boards/digits", "/openapi.json")]
     session, _ = log_in(live, token)
     seen += [session.get(live.url + path, timeout=60).text for path in ("/submit", "/submissions")]
     archive.export(live.board, tmp_path / "export")
@@ -293,9 +304,9 @@ def test_final_is_told_to_nobody_before_it_is_opened(
     archive.backup(live.board.store, tmp_path / "backup.zip")
     with zipfile.ZipFile(tmp_path / "backup.zip") as held:
         seen.append(held.read("board.sqlite").decode("latin-1"))
-    seen.append(caplog.text)
-    for text in seen:
-        assert not any(form in text for form in forms)
+    for text in (*seen, caplog.text):
+        assert "100.00%" not in text  # alice's final
+        assert '"TPR_FPR_1000": 1.0' not in text
     assert live.get("/boards/digits/1/final/report.html").status_code == 404
     with pytest.raises(BoardError, match="dev is still open"):
         open_final(live.board, "digits")
