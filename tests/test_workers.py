@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fresh
@@ -365,8 +366,12 @@ def test_a_part_of_ray_that_is_killed_ends_the_run_with_a_sentence(tmp_path: Pat
 
 def test_a_connection_to_ray_that_breaks_is_said() -> None:
     said = r"a process of Ray on this machine was killed, .*reset by peer"
-    with pytest.raises(WorkerError, match=said), cluster_module._talking():
-        raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
+    ray = SimpleNamespace(exceptions=SimpleNamespace(RaySystemError=KeyError))
+    for error in (ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)), KeyError("reset by peer")):
+        with pytest.raises(WorkerError, match=said), cluster_module._talking(ray):
+            raise error
+    with pytest.raises(TimeoutError), cluster_module._talking(ray):
+        raise TimeoutError
 
 
 def test_a_full_disk_for_what_workers_share_is_said(tmp_path: Path) -> None:

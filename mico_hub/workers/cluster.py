@@ -108,7 +108,7 @@ class _RayPool:
         self._cluster, self._ray = cluster, (ray := cluster.ray)
         takes = {"num_cpus": 1, "num_gpus": 1 if cluster.resource == "GPU" else 0}
         self._task = ray.remote(_remote_job).options(max_retries=0, **takes)
-        with _talking():
+        with _talking(self._ray):
             here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
                 ray.get_runtime_context().get_node_id(), soft=True
             )
@@ -119,7 +119,7 @@ class _RayPool:
 
     @property
     def room(self) -> int:
-        with _talking():
+        with _talking(self._ray):
             parallel = self._cluster.parallel
         if parallel < 1:
             raise WorkerError(f"the Ray cluster at {self._cluster.address} has lost every {self._cluster.resource}")
@@ -127,12 +127,12 @@ class _RayPool:
 
     def begin(self, job: Job[Any]) -> int:
         number = next(self._numbers)
-        with _talking():
+        with _talking(self._ray):
             self._references[number] = self._task.remote(job, self._common, self._board, number)
         return number
 
     def ended(self, tickets: Sequence[Hashable]) -> list[Hashable]:
-        with _talking():
+        with _talking(self._ray):
             done, _ = self._ray.wait([self._references[number] for number in tickets], timeout=POLL_SECONDS)
         return [number for number in tickets if self._references[number] in done]
 
@@ -150,21 +150,21 @@ class _RayPool:
     def steps(self) -> dict[Hashable, int]:
         """Nothing for the moment where the board was lost; jobs tell it anew."""
         try:
-            with _talking():
+            with _talking(self._ray):
                 steps: dict[Hashable, int] = self._ray.get(self._board.all.remote(), timeout=BOARD_SECONDS)
         except (self._ray.exceptions.RayActorError, self._ray.exceptions.GetTimeoutError):
             return {}
         return steps
 
     def close(self) -> None:
-        with _talking():
+        with _talking(self._ray):
             for reference in self._references.values():
                 self._ray.cancel(reference, force=True)
             self._ray.kill(self._board)
 
 
 @contextmanager
-def _talking() -> Iterator[None]:
+def _talking(ray: Any) -> Iterator[None]:
     """Around what talks to Ray's processes on this machine.
 
     Raises:
@@ -172,13 +172,13 @@ def _talking() -> Iterator[None]:
     """
     try:
         yield
-    except OSError as error:  # Ray's GetTimeoutError is one, too
+    except (OSError, ray.exceptions.RaySystemError) as error:  # Ray's GetTimeoutError is an OSError, too
         if isinstance(error, TimeoutError):
             raise
         raise _killed(error) from error
 
 
-def _killed(error: OSError) -> WorkerError:
+def _killed(error: Exception) -> WorkerError:
     return WorkerError(
         f"a process of Ray on this machine was killed, from outside or for lack of memory ({error}); "
         "Ray's logs are in /tmp/ray/session_latest/logs"
