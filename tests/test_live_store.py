@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,15 @@ def scored(store: Store, number: str, answer: Answer = ANSWER) -> None:
         store.told(claimed.id, ["dev"], answer)
         if claimed.id == number:
             return
+
+
+def at_once(work: Callable[[], None]) -> None:
+    """Runs it in four threads."""
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 class Clock(datetime):
@@ -228,11 +237,7 @@ def test_a_submission_is_claimed_once_whoever_asks(store: Store) -> None:
             found.append(claimed.id)
         own.close()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work)
     assert len(found) == 30
     assert set(found) == numbers
 
@@ -250,11 +255,7 @@ def test_limits_hold_for_those_who_ask_at_once(store: Store) -> None:
                 refused.append(error)
         own.close()
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once(work)
     assert (len(kept), len(refused)) == (5, 15)
     assert len(list(store.uploads.glob("*.zip"))) == 5
 

@@ -446,6 +446,17 @@ def test_a_file_that_is_not_parquet_is_one_problem(tmp_path: Path) -> None:
         assert len(problems(tmp_path / "q.parquet")) >= 1
 
 
+def problems_and_memory(path: Path) -> tuple[tuple[str, ...], int]:
+    """What is wrong, and the most bytes that Arrow held meanwhile in this process."""
+    usual = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(usual)
+    pa.set_memory_pool(pool)
+    try:
+        return problems(path), pool.max_memory()
+    finally:
+        pa.set_memory_pool(usual)
+
+
 def test_a_long_name_in_every_row_is_held_once(tmp_path: Path) -> None:
     table = pa.Table.from_arrays(
         [
@@ -455,16 +466,10 @@ def test_a_long_name_in_every_row_is_held_once(tmp_path: Path) -> None:
         names=submissions.COLUMNS.names,
     )
     pq.write_table(table, tmp_path / "p.parquet")
-    usual = pa.default_memory_pool()
-    pool = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(pool)
-    try:
-        (problem,) = problems(tmp_path / "p.parquet")
-    finally:
-        pa.set_memory_pool(usual)
+    (problem,), memory = problems_and_memory(tmp_path / "p.parquet")
     assert "expected names of suites and splits, got one of more than 200" in problem
     assert len(problem) < 1_000
-    assert pool.max_memory() < 50e6  # written out it is 3 GB
+    assert memory < 50e6  # written out it is 3 GB
 
 
 def test_a_footer_that_lies_about_its_values_fills_no_memory(tmp_path: Path) -> None:
@@ -484,15 +489,9 @@ def test_a_footer_that_lies_about_its_values_fills_no_memory(tmp_path: Path) -> 
         column[3][1][6] = (Kind.I64, 1_000)
     lie = encode(footer)
     (tmp_path / "p.parquet").write_bytes(content[: -8 - length] + lie + len(lie).to_bytes(4, "little") + b"PAR1")
-    usual = pa.default_memory_pool()
-    pool = pa.proxy_memory_pool(usual)
-    pa.set_memory_pool(pool)
-    try:
-        (problem,) = problems(tmp_path / "p.parquet")
-    finally:
-        pa.set_memory_pool(usual)
+    (problem,), memory = problems_and_memory(tmp_path / "p.parquet")
     assert re.search("has more than|could not be read within the limits of time and memory", problem)
-    assert pool.max_memory() < 10e6
+    assert memory < 10e6
 
 
 @pytest.mark.parametrize("more", [[], ["suite", "suite"]])

@@ -29,7 +29,7 @@ SPLIT = "train"
 """The only split of which everybody knows the truth: each model is attacked with the others."""
 MOST_BYTES = 400_000
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_WEB = re.compile(r"https://[A-Za-z0-9][!#-;=?-\[\]_a-z~]{1,300}")  # without quotes, < and \
+LINK = re.compile(r"https://[A-Za-z0-9][!#-;=?-\[\]_a-z~]{1,300}")  # without quotes, < and \
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _CURVE_POINTS = 101
 _DECIMALS = 6  # of draws and curves
@@ -177,8 +177,8 @@ def _problems(entry: Entry) -> Iterator[str]:
         "mico_hub": _is_version,
         "predictions": _DIGEST.fullmatch,
         "attack": lambda text: text in ("", "attack.py", *ATTACKS),
-        "code": lambda text: not text or _WEB.fullmatch(text),
-        "write_up": lambda text: text in ("", "README.md") or _WEB.fullmatch(text),
+        "code": lambda text: not text or LINK.fullmatch(text),
+        "write_up": lambda text: text in ("", "README.md") or LINK.fullmatch(text),
     }
     for name, right in texts.items():
         if not isinstance(value := getattr(entry, name), str) or not right(value):

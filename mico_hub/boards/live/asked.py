@@ -1,17 +1,16 @@
 """What pages and API have in common: which board and submission is meant, and what may be said of one."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from fastapi import HTTPException
 
+from mico_hub.boards.entry import LINK
 from mico_hub.boards.live.board import Board
 from mico_hub.boards.live.store import Participant, Submission
 
 THREAT_MODELS = ("black-box", "white-box")
 TAGS = ("shadow models trained", "side information")
-_LINK = re.compile(r"https://[A-Za-z0-9][!#-;=?-\[\]_a-z~]{1,300}")
 
 
 def track_of(board: Board, track: str) -> str:
@@ -47,7 +46,7 @@ def about_of(texts: Mapping[str, str], tags: list[str]) -> dict[str, Any]:
         problems.append(f"threat_model: expected {' or '.join(THREAT_MODELS)}")
     problems += [
         f"{name}: expected a link, https://" for name in ("code", "write_up")
-        if texts[name] and not _LINK.fullmatch(texts[name])
+        if texts[name] and not LINK.fullmatch(texts[name])
     ]  # fmt: skip
     if any(tag not in TAGS for tag in tags):
         problems.append(f"tag: expected some of {', '.join(TAGS)}")

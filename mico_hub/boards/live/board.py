@@ -17,6 +17,7 @@ from mico_hub.boards.live.store import Participant, RefusedError, Season, Store,
 from mico_hub.handle import Handle
 from mico_hub.loading import open_suite
 from mico_hub.messages import InputError
+from mico_hub.scoring import RANKING
 from mico_hub.submissions.archive import archive_bytes
 from mico_hub.submissions.folder import files_of
 from mico_hub.submissions.writing import complete
@@ -309,4 +310,4 @@ def _wanted(handle: Handle, season: Season) -> Wanted:
 
 
 def _errors(submission: Submission, members: Mapping[str, int]) -> dict[str, float]:
-    return {suite: error(told["TPR_FPR_1000"], members[suite]) for suite, told in submission.told.items()}
+    return {suite: error(told[RANKING], members[suite]) for suite, told in submission.told.items()}
