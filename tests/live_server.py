@@ -12,6 +12,7 @@ import uvicorn
 
 from mico_hub.boards.live.app import application
 from mico_hub.boards.live.board import Board
+from mico_hub.boards.live.connections import Connection
 from mico_hub.boards.live.rules import Rules
 from mico_hub.boards.live.store import Store
 
@@ -36,7 +37,8 @@ class Live:
         self.board.start(self.judges)
         listening = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        self._server = uvicorn.Server(uvicorn.Config(application(self.board), log_level="error", server_header=False))
+        config = uvicorn.Config(application(self.board), http=Connection, log_level="error", server_header=False)
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [listening]}, daemon=True)
         self._thread.start()
         while not self._server.started:

@@ -15,13 +15,14 @@ from typing import Any
 
 import fresh
 import numpy as np
+import pandas as pd
 import pytest
 import requests
 from live_server import Live
 
 import mico_hub
 from mico_hub import submissions
-from mico_hub.boards.live import archive, judge
+from mico_hub.boards.live import archive, judge, phases
 from mico_hub.boards.live.board import BoardError
 from mico_hub.boards.live.phases import close_dev, open_final
 from mico_hub.boards.live.rules import Rules
@@ -537,17 +538,17 @@ def test_a_disk_that_is_full_while_a_score_is_kept_loses_nothing(
     """The judge goes on, and the submission is scored when there is room."""
     monkeypatch.setattr("mico_hub.boards.live.board._LOOK_SECONDS", 0.2)
     full = True
-    told, wait_again = Store.told, Store.wait_again
+    tell, wait_again = Store.tell, Store.wait_again
 
     def fails(of: Any) -> Any:
-        def called(self: Store, *arguments: Any) -> None:
+        def called(self: Store, *arguments: Any) -> Any:
             if full:
                 raise sqlite3.OperationalError("database or disk is full")
-            of(self, *arguments)
+            return of(self, *arguments)
 
         return called
 
-    monkeypatch.setattr(Store, "told", fails(told))
+    monkeypatch.setattr(Store, "tell", fails(tell))
     monkeypatch.setattr(Store, "wait_again", fails(wait_again))
     with Live(tmp_path, published, trained) as live:
         token = live.board.store.add_participant("alice")
@@ -599,7 +600,7 @@ def test_odd_requests_are_no_mistakes_of_ours(live: Live, monkeypatch: pytest.Mo
             dropped.sendall(head.encode() + b"abc")
     for method in ("PUT", "DELETE", "HEAD", "PATCH"):
         assert requests.request(method, f"{live.url}/submit", timeout=60).status_code in (200, 405)
-    monkeypatch.setattr("mico_hub.boards.live.store.BUSY_SECONDS", 0.3)
+    monkeypatch.setattr("mico_hub.boards.live.store.database.BUSY_SECONDS", 0.3)
     other = sqlite3.connect(live.board.store.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     assert requests.post(login, data={"token": token}, timeout=60).status_code == 503
@@ -607,3 +608,38 @@ def test_odd_requests_are_no_mistakes_of_ours(live: Live, monkeypatch: pytest.Mo
     other.execute("ROLLBACK")
     other.close()
     assert requests.post(login, data={"token": token}, timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"])
+def test_a_connection_that_sends_no_head_is_closed(live: Live, sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that begins another head after an answer."""
+    monkeypatch.setattr("mico_hub.boards.live.connections.HEAD_SECONDS", 0.3)
+    host, port = live.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=20) as waiting:
+        waiting.sendall(sent)
+        if sent.endswith(b"\r\n\r\n"):
+            assert waiting.recv(20).startswith(b"HTTP/1.1 200")
+            waiting.sendall(b"GET / HT")
+        began = time.monotonic()
+        while waiting.recv(65_536):
+            pass
+        assert 0.2 < time.monotonic() - began < 4  # not the five seconds that a kept connection is left alone
+
+
+def test_a_slow_upload_is_not_taken_for_no_head(live: Live, right: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mico_hub.boards.live.connections.HEAD_SECONDS", 0.2)
+    token = live.board.store.add_participant("alice")
+
+    def slowly() -> Iterator[bytes]:
+        for start in range(0, len(right), len(right) // 4):
+            yield right[start : start + len(right) // 4]
+            time.sleep(0.2)
+
+    assert live.send(token, slowly()).status_code == 202  # type: ignore[arg-type]
+
+
+def test_a_table_for_spreadsheets_has_no_formulas() -> None:
+    table = pd.DataFrame({"attack": ["=1+1", " @SUM(A1)", "-2", "lira", "\t+1"], "score": [-0.5, 1.0, 2.0, 3.0, 4.0]})
+    safe = phases.harmless(table)
+    assert list(safe["attack"]) == ["'=1+1", "' @SUM(A1)", "'-2", "lira", "'\t+1"]
+    assert list(safe["score"]) == list(table["score"])

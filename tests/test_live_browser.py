@@ -155,3 +155,13 @@ def test_pictures_come_when_the_phase_is_over(
         page.wait_for_selector("svg")
         assert page.locator("svg[role=img], svg.drawing, figure svg").count() > 0
         page.context.close()
+
+
+def test_the_board_fits_a_printed_page(browser: Any, live: Live) -> None:
+    page = visit(browser, live, viewport={"width": 718, "height": 1000})  # A4 less margins
+    page.emulate_media(media="print")
+    widest = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('table')].map(t => t.getBoundingClientRect().right))"
+    )
+    assert widest <= 718
+    assert not page.locator("nav").is_visible()

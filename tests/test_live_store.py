@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,10 @@ import fresh
 import pytest
 
 from mico_hub.boards.live import archive
-from mico_hub.boards.live import store as store_module
-from mico_hub.boards.live.answers import Answer
+from mico_hub.boards.live.answers import Answer, Told
 from mico_hub.boards.live.rules import Rules
-from mico_hub.boards.live.store import Participant, RefusedError, Season, Store, StoreError
+from mico_hub.boards.live.store import NotClaimedError, Participant, RefusedError, Season, Store, StoreError
+from mico_hub.boards.live.store import database as store_module
 from mico_hub.cache import DiskError
 
 ABOUT = {"title": "mine", "threat_model": "black-box", "tags": [], "code": "", "write_up": ""}
@@ -49,7 +50,7 @@ def begun(store: Store, name: str = "alice") -> tuple[Season, Participant]:
 def scored(store: Store, number: str, answer: Answer = ANSWER) -> None:
     """Claims what waits, until that one is claimed, and keeps an answer."""
     while (claimed := store.claim()) is not None:
-        store.told(claimed.id, ["dev"], answer)
+        store.tell(claimed.id, ["dev"], lambda _: answer).result()
         if claimed.id == number:
             return
 
@@ -183,17 +184,21 @@ def test_tokens_and_sessions_are_kept_as_digests_alone(store: Store) -> None:
 
 def test_the_last_or_the_best_counts(store: Store) -> None:
     season, alice = begun(store)
+    last_told: list[Told] = []
+
+    def tell(mean: float, last: Told) -> Answer:
+        last_told.append(last)
+        return Answer({"s": {"TPR_FPR_1000": mean}}, mean, {"s": 1.0})
+
     for mean in (0.2, 0.4, 0.4, 0.3):
         store.accept(Rules(), season, alice, b"x", ABOUT)
         claimed = store.claim()
         assert claimed is not None
-        store.told(claimed.id, ["dev"], Answer({"s": {"TPR_FPR_1000": mean}}, mean, {"s": 1.0}))
+        store.tell(claimed.id, ["dev"], partial(tell, mean)).result()
     every = store.submissions(season.id)
     assert [each.id for each in store.counting(season.id, "last")] == [every[3].id]
     assert [each.id for each in store.counting(season.id, "best")] == [every[1].id]
-    last = store.last_scored(season.id, "alice")
-    assert last is not None
-    assert last.id == every[3].id
+    assert last_told == [{}, *(each.told for each in every[:3])]
     assert store.bits(season.id) == store.bits(season.id, "alice") == {"s": 4.0}
     assert store.bits(season.id, "bob") == {}
 
@@ -263,7 +268,7 @@ def test_limits_hold_for_those_who_ask_at_once(store: Store) -> None:
 KILLED = """
 import os, random, sys
 from pathlib import Path
-from mico_hub.boards.live.answers import Answer
+from mico_hub.boards.live.answers import Answer, Told
 from mico_hub.boards.live.rules import Rules
 from mico_hub.boards.live.store import Store
 store = Store(Path(sys.argv[1]))
@@ -276,7 +281,7 @@ while True:
     os.write(1, f"{kept.id}\\n".encode())
     claimed = store.claim()
     if claimed is not None and random.random() < 0.5:
-        store.told(claimed.id, ["dev"], Answer({"s": {"TPR_FPR_1000": 0.5}}, 0.5, {"s": 1.0}))
+        store.tell(claimed.id, ["dev"], lambda _: Answer({"s": {"TPR_FPR_1000": 0.5}}, 0.5, {"s": 1.0})).result()
 """
 
 
@@ -310,7 +315,7 @@ def test_no_accepted_submission_is_lost_and_none_is_half_there_though_servers_ar
         assert (each.mean is not None) == (each.state == "scored")
     store.release_dead()
     for claimed in iter(store.claim, None):
-        store.told(claimed.id, ["dev"], ANSWER)
+        store.tell(claimed.id, ["dev"], lambda _: ANSWER).result()
     assert {each.state for each in store.submissions(season.id)} == {"scored"}
 
 
@@ -355,17 +360,17 @@ def test_a_backup_is_all_of_it(store: Store, tmp_path: Path) -> None:
     out = tmp_path / "backup.zip"
     assert archive.backup(store, out) == 1
     assert out.stat().st_mode & 0o777 == 0o600
-    assert archive.restore(out, tmp_path / "new" / "board.sqlite") == 1
+    assert archive.restore(out, str(tmp_path / "new" / "board.sqlite")) == 1
     again = Store(tmp_path / "new" / "board.sqlite")
     assert again.submissions(season.id) == store.submissions(season.id)
     assert again.upload(kept.id).read_bytes() == b"content"
     assert again.participant_of(token) is not None
     again.close()
     with pytest.raises(StoreError, match="there is a board already"):
-        archive.restore(out, tmp_path / "new" / "board.sqlite")
+        archive.restore(out, str(tmp_path / "new" / "board.sqlite"))
     (tmp_path / "bad.zip").write_bytes(b"PK")
     with pytest.raises(StoreError, match="not a board's backup"):
-        archive.restore(tmp_path / "bad.zip", tmp_path / "third.sqlite")
+        archive.restore(tmp_path / "bad.zip", str(tmp_path / "third.sqlite"))
     assert not (tmp_path / "third.sqlite").exists()
 
 
@@ -402,7 +407,7 @@ def test_what_is_refused_during_a_backup_is_refused_in_it(
 
     monkeypatch.setattr(Store, "backup", then_refused)
     assert archive.backup(store, tmp_path / "backup.zip") == 0
-    assert archive.restore(tmp_path / "backup.zip", tmp_path / "again.sqlite") == 0
+    assert archive.restore(tmp_path / "backup.zip", str(tmp_path / "again.sqlite")) == 0
     again = Store(tmp_path / "again.sqlite")
     assert again.submission(kept.id).state == "refused"
     again.close()
@@ -411,7 +416,8 @@ def test_what_is_refused_during_a_backup_is_refused_in_it(
 def test_only_what_was_claimed_is_refused(store: Store) -> None:
     season, alice = begun(store)
     kept = store.accept(Rules(), season, alice, b"content", ABOUT)
-    store.refuse(kept.id, ["no"])
+    for asked in (store.refuse(kept.id, ["no"]), store.tell(kept.id, ["dev"], lambda _: ANSWER)):
+        assert isinstance(asked.exception(), NotClaimedError)
     assert store.submission(kept.id).state == "waiting"
     assert store.upload(kept.id).read_bytes() == b"content"
 

@@ -4,20 +4,28 @@ python upload_scripts/renew.py digits --board board.sqlite --out seasons
 
 The season before ends: its dev is closed, its final opened, and its truth shown against the commitments. A server that
 runs goes on with the fresh suites at its next request. Their truth stays in OUT/TRACK-N/suites, which is a secret;
-OUT/TRACK-N/mico is what participants need, for publish.py to upload.
+OUT/TRACK-N/mico is what participants need. A board that is kept in a repository of the Hub has them published first,
+with publish.py, and gets their truth:
+
+python upload_scripts/renew.py digits --board hf://datasets/org/board --to org/mico-2
 """
 
 import argparse
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from builders.build import build
 from mico_hub.boards.live.board import Board
 from mico_hub.boards.live.phases import close_dev, open_final
 from mico_hub.boards.live.rules import read_rules
-from mico_hub.boards.live.store import Store, StoreError
+from mico_hub.boards.live.store import KeptStore, StoreError, open_store
+from mico_hub.boards.live.store.repository import TRUTH
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_models
+from mico_hub.release import repository
+from mico_hub.release.folder import PRIVATE, truth_path
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import tracks
 from mico_hub.training.suite import train_suite
@@ -27,10 +35,13 @@ def run(options: argparse.Namespace) -> None:
     """Trains, builds, and changes the season."""
     if options.track not in tracks():
         raise StoreError(f"expected a track, {', '.join(tracks())}, got {options.track!r}")
-    if not options.board.exists():
-        raise StoreError(f"{options.board}: no such board; `mico-hub board serve` makes one")
-    board = Board(Store(options.board), read_rules(options.rules))
+    store = open_store(options.board)
     try:
+        if isinstance(store, KeptStore) and not options.to:
+            raise StoreError(
+                f"{options.board}: its server reads suites from the Hub; name a repository for them with --to"
+            )
+        board = Board(store, read_rules(options.rules or store.rules()))
         seasons = len(board.store.seasons(options.track)) if options.track in board.present() else 0
         place = options.out / f"{options.track}-{seasons + 1}"
         suites, published = place / "suites", place / "mico"
@@ -39,15 +50,39 @@ def run(options: argparse.Namespace) -> None:
             train_suite(recipe, suites / suite.name)
             compute_suite(suites / suite.name)
         build(sorted(suites.iterdir()), published)
+        source = _publish(published, suites, options) if options.to else str(published.resolve())
         if seasons:
             _end(board, options.track)
-        board.begin(options.track, str(published.resolve()), suites)
+        if isinstance(store, KeptStore):
+            store.repository.push(dict(_truth(suites)), f"the truth of {options.track}")
+            board.begin(options.track, source, None)
+        else:
+            board.begin(options.track, source, suites)
         list(board.add_baselines(options.track))
         if not options.wait:
             board.score_waiting(board.store.season(options.track).id)
     finally:
-        board.store.close()
-    sys.stdout.write(f"{options.track}: a fresh season, on {published}; its truth is in {suites}, a secret\n")
+        store.close()
+    sys.stdout.write(f"{options.track}: a fresh season, on {source}; its truth is in {suites}, a secret\n")
+
+
+def _publish(published: Path, suites: Path, options: argparse.Namespace) -> str:
+    """Uploads fresh suites; where they are, as `open_suite` takes it."""
+    sys.stdout.flush()
+    script = Path(__file__).with_name("publish.py")
+    trial = [] if options.models is None else ["--trial"]
+    command = [sys.executable, str(script), str(published), options.to, "--suites", str(suites), *trial]
+    if subprocess.run(command, check=False).returncode:
+        raise StoreError(f"{published} was not published, and the board is as it was; publish.py says why")
+    return f"{options.to}@{repository.versions(published)[-1].tag}"
+
+
+def _truth(suites: Path) -> Iterator[tuple[str, Path]]:
+    """Where the truth and what opens its commitments go in a board's repository."""
+    for suite in sorted(suites.iterdir()):
+        yield f"{TRUTH}/{suite.name}/{PRIVATE}/rows.parquet", truth_path(suites, suite.name)
+        for path in sorted((suite / PRIVATE).glob("opening-*.json")):
+            yield f"{TRUTH}/{suite.name}/{PRIVATE}/{path.name}", path
 
 
 def _end(board: Board, track: str) -> None:
@@ -65,7 +100,8 @@ def main() -> int:
     """Renews the track named on the command line."""
     parser = frame.script(__doc__, run, "Finished models are kept; resume with the same command.")
     parser.add_argument("track", metavar="TRACK")
-    parser.add_argument("--board", type=Path, default=Path("board.sqlite"), help="its data (default: board.sqlite)")
+    parser.add_argument("--board", default="board.sqlite", metavar="DATA", help="its data (default: board.sqlite)")
+    parser.add_argument("--to", metavar="ORG/NAME", help="a dataset repository to publish them to (default: none)")
     parser.add_argument("--rules", type=Path, metavar="FILE.toml", help="(default: the competition's)")
     parser.add_argument("--out", type=Path, default=Path("seasons"), help="folder of all seasons (default: seasons)")
     parser.add_argument("--models", type=parse_models, metavar="T/D/F", help="fewer models, for a trial")

@@ -242,9 +242,8 @@ def _add_submit(commands: Commands) -> None:
 
 def _add_store(parser: argparse.ArgumentParser) -> None:
     """`--data` and `--rules`."""
-    parser.add_argument(
-        "--data", type=Path, default=Path("board.sqlite"), help="the board's data (default: %(default)s)"
-    )
+    described = "the board's data: a file, or hf://datasets/ORG/NAME, private (default: %(default)s)"
+    parser.add_argument("--data", default="board.sqlite", metavar="DATA", help=described)
     parser.add_argument("--rules", type=Path, metavar="FILE.toml", help="(default: the competition's)")
 
 

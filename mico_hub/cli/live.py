@@ -7,10 +7,13 @@ import sys
 from mico_hub import tables
 from mico_hub.boards.live.board import Board
 from mico_hub.boards.live.rules import read_rules
-from mico_hub.boards.live.store import Store, StoreError
+from mico_hub.boards.live.store import open_store
 from mico_hub.messages import counted, listed
 from mico_hub.reporting.scorecard import percent
 from mico_hub.scoring import RANKING
+
+HUB = "https://huggingface.co"
+"""Shows Spaces, which know themselves by the variable SPACE_ID, in a frame."""
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -18,8 +21,9 @@ def serve(options: argparse.Namespace) -> None:
     import uvicorn
 
     from mico_hub.boards.live.app import application
+    from mico_hub.boards.live.connections import Connection
 
-    board = _board(options, made=True)
+    board = _board(options, serving=True)
     try:
         for track in board.rules.tracks:
             if track not in board.present():
@@ -29,9 +33,13 @@ def serve(options: argparse.Namespace) -> None:
             for name in board.add_baselines(track):
                 sys.stdout.write(f"{track}: baseline {name} is on its way to the board\n")
         board.start(options.judges)
-        sys.stdout.write(f"{board.rules.title} on http://{options.host}:{options.port}; data in {board.store.path}\n")
+        sys.stdout.write(f"{board.rules.title} on http://{options.host}:{options.port}; data in {options.data}\n")
         sys.stdout.flush()
-        uvicorn.run(application(board), host=options.host, port=options.port, log_level="warning", server_header=False)
+        frames = HUB if os.environ.get("SPACE_ID") else None
+        uvicorn.run(
+            application(board, frames), host=options.host, port=options.port, http=Connection, log_level="warning",
+            server_header=False,
+        )  # fmt: skip
     finally:
         board.stop()
         board.store.close()
@@ -129,7 +137,7 @@ class _opened:  # noqa: N801  # a context, named as one
     """A board that exists, closed in the end."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._board = _board(options, made=False)
+        self._board = _board(options)
 
     def __enter__(self) -> Board:
         return self._board
@@ -138,7 +146,10 @@ class _opened:  # noqa: N801  # a context, named as one
         self._board.store.close()
 
 
-def _board(options: argparse.Namespace, *, made: bool) -> Board:
-    if not made and not options.data.exists():
-        raise StoreError(f"{options.data}: no such board; `mico-hub board serve` makes one")
-    return Board(Store(options.data), read_rules(options.rules))
+def _board(options: argparse.Namespace, *, serving: bool = False) -> Board:
+    store = open_store(options.data, new=serving, look=serving)
+    try:
+        return Board(store, read_rules(options.rules or store.rules()))
+    except BaseException:
+        store.close()
+        raise

@@ -294,8 +294,8 @@ def _bound(main: Sequence[Result], curves: Sequence[figures.Curve]) -> figures.B
 def _commands(main: Sequence[Result]) -> list[str]:
     """What gives the numbers of the strongest attack again."""
     result = ranked(main)[0].results[0]
-    if result.commands:
-        return list(result.commands)
+    if result.commands is None or result.commands:
+        return list(result.commands or ())
     suite, split = result.suite.name, result.split
     truth = "" if split == "train" else f" --truth suites/{suite}/private"
     return [

@@ -47,7 +47,7 @@ class Result:
     noise_multiplier: float | None = None  # of DP-SGD, for the ceiling; None: without DP, or not known
     # (2m,) for each model whether the record has an exact twin in the base dataset; None: not known
     twin: Sequence[NDArray[np.bool_]] | None = None
-    commands: tuple[str, ...] = ()  # that give its scores again; empty: `mico-hub attack` and `score` on its name
+    commands: tuple[str, ...] | None = ()  # that give its scores again; empty: by its name; None: nobody else has it
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -64,7 +64,7 @@ class Result:
         title: str = "",
         truth: Mapping[int, ArrayLike] | None = None,
         seconds: float | None = None,
-        commands: Sequence[str] = (),
+        commands: Sequence[str] | None = (),
     ) -> "Result":
         """The result of predictions.
 
@@ -76,7 +76,7 @@ class Result:
             title: Its name for people; the same by default.
             truth: Model id -> (2m,) membership, see `Handle.truth`; None: as it is public.
             seconds: That the attack took, where they were measured.
-            commands: That give its scores again, where it is not a reference attack's by its name.
+            commands: That give its scores again, where it is not a reference attack's; None: there are none.
 
         Raises:
             SourceError: The membership is hidden, and no truth is given.
@@ -98,7 +98,7 @@ class Result:
             seconds=seconds,
             noise_multiplier=manifest.noise_multiplier,
             twin=[np.isin(rows[model_id]["challenge"], twins.records) for model_id in ids] if twins else None,
-            commands=tuple(commands),
+            commands=None if commands is None else tuple(commands),
         )
 
     @property

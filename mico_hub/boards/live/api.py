@@ -4,9 +4,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from pydantic import BaseModel
-from starlette.concurrency import run_in_threadpool
 
-from mico_hub.boards.live.asked import THREAT_MODELS, about_of, own, track_of
+from mico_hub.boards.live.asked import THREAT_MODELS, about_of, own, submit_soon, track_of
 from mico_hub.boards.live.board import Board, Standing
 from mico_hub.boards.live.store import REFUSED, SCORED, Participant, Submission
 
@@ -99,7 +98,7 @@ def add_api(app: FastAPI, board: Board) -> None:
         content = await request.body()
         if not content:
             raise HTTPException(400, "expected a zip file with predictions as the body, got none")
-        accepted = await run_in_threadpool(board.submit, track_of(board, track), sender, content, about)
+        accepted = await submit_soon(board, track_of(board, track), sender, content, about)
         return _answer(board, accepted)
 
     @app.get("/api/submissions/{number}", summary="A submission of one's own")

@@ -21,6 +21,7 @@ from mico_hub.boards.live.guard import Guard
 from mico_hub.boards.live.pages import add_pages, add_taking_part, page, visitor_of
 from mico_hub.boards.live.store import RefusedError
 from mico_hub.cache import DiskError
+from mico_hub.sources.retries import RequestError
 
 logger = logging.getLogger("mico_hub.board")
 
@@ -28,8 +29,13 @@ FORM_BYTES = 100_000
 """Of a form beside the file in it."""
 
 
-def application(board: Board) -> ASGIApp:
-    """The application of a board."""
+def application(board: Board, frames: str | None = None) -> ASGIApp:
+    """The application of a board.
+
+    Args:
+        board: The board.
+        frames: The one site that may show it in a frame, see `Guard`.
+    """
     app = FastAPI(
         title=board.rules.title,
         version=version("mico-hub"),
@@ -56,6 +62,12 @@ def application(board: Board) -> ASGIApp:
     async def full(request: Request, _: DiskError) -> Response:
         return await refused(request, HTTPException(507, "the board's disk is full; nothing was kept, try again later"))
 
+    @app.exception_handler(RequestError)
+    async def not_kept(request: Request, error: RequestError) -> Response:
+        logger.warning("%s", error)
+        said = "the board's repository was not reached; look at your submissions, and where it is not there, try again"
+        return await refused(request, HTTPException(503, said))
+
     @app.exception_handler(sqlite3.OperationalError)
     async def busy(_: Request, error: sqlite3.OperationalError) -> Response:
         logger.warning("%s", error)
@@ -65,4 +77,4 @@ def application(board: Board) -> ASGIApp:
     async def gone(_: Request, __: ClientDisconnect) -> Response:
         return Response(status_code=400)  # to nobody
 
-    return Guard(app, board.rules.most_bytes + FORM_BYTES)
+    return Guard(app, board.rules.most_bytes + FORM_BYTES, frames)

@@ -15,11 +15,9 @@ import pyarrow.parquet as pq
 
 from mico_hub.boards.live.board import Board
 from mico_hub.boards.live.store import REFUSED, Store, StoreError
+from mico_hub.boards.live.store.repository import DATABASE, UPLOADS, Repository, repository_of
 from mico_hub.cache import atomic_path, atomic_write
 from mico_hub.release.format import canonical, stamped
-
-DATABASE = "board.sqlite"
-UPLOADS = "uploads"
 
 
 def backup(store: Store, path: Path) -> int:
@@ -46,12 +44,32 @@ def backup(store: Store, path: Path) -> int:
     return number
 
 
-def restore(path: Path, data: Path) -> int:
+def restore(path: Path, data: str) -> int:
     """Makes a board's data from a backup; how many submissions it has.
+
+    Args:
+        path: The backup.
+        data: A file, or hf://datasets/ORG/NAME.
 
     Raises:
         StoreError: There is a board already, or it is no backup.
+        RequestError: The repository was not reached.
     """
+    name = repository_of(data)
+    if name is None:
+        return _restore(path, Path(data))
+    repository = Repository(name)
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch) / DATABASE
+        if repository.fetch(DATABASE, local):
+            raise StoreError(f"{data}: there is a board already; name another place with --data")
+        number = _restore(path, local)
+        uploads = {f"{UPLOADS}/{each.name}": each for each in local.with_name(f"{DATABASE}.uploads").glob("*.zip")}
+        repository.push({DATABASE: local, **uploads}, "a board from a backup")
+    return number
+
+
+def _restore(path: Path, data: Path) -> int:
     uploads = data.with_name(f"{data.name}.uploads")
     if data.exists() or uploads.exists():
         raise StoreError(f"{data}: there is a board already; name another place with --data")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import HTTPException
 
 from mico_hub.boards.entry import LINK
@@ -10,6 +11,7 @@ from mico_hub.boards.live.board import Board
 from mico_hub.boards.live.store import Participant, Submission
 
 THREAT_MODELS = ("black-box", "white-box")
+_SUBMITTING = CapacityLimiter(200)
 TAGS = ("shadow models trained", "side information")
 
 
@@ -29,6 +31,13 @@ def own(board: Board, participant: Participant | None, number: str) -> Submissio
     if participant is None or found is None or found.participant != participant.name:
         raise HTTPException(404, "there is no such submission of yours")
     return found
+
+
+async def submit_soon(
+    board: Board, track: str, participant: Participant, content: bytes, about: Mapping[str, Any]
+) -> Submission:
+    """`Board.submit` on a thread of its own kind, for it may wait: pages are answered meanwhile."""
+    return await to_thread.run_sync(board.submit, track, participant, content, about, limiter=_SUBMITTING)
 
 
 def same_form(csrf: str, given: object) -> None:

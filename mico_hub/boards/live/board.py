@@ -5,7 +5,10 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from mico_hub.attacks import attack
 from mico_hub.boards.live.answers import answer, bits_of_truth, error, levels_of
 from mico_hub.boards.live.judge import Wanted, judge
 from mico_hub.boards.live.rules import Rules
-from mico_hub.boards.live.store import Participant, RefusedError, Season, Store, Submission
+from mico_hub.boards.live.store import NotClaimedError, Participant, RefusedError, Season, Store, Submission
 from mico_hub.handle import Handle
 from mico_hub.loading import open_suite
 from mico_hub.messages import InputError
@@ -29,6 +32,7 @@ TRIES = 3
 """How often a submission is scored before the board says that it cannot."""
 _IDLE_SECONDS = 0.5
 _LOOK_SECONDS = 10
+_REST_SECONDS = 1.0  # after a submission that could not be scored
 
 logger = logging.getLogger("mico_hub.board")
 
@@ -67,6 +71,7 @@ class Board:
         self._wake, self._stop = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._active: set[str] = set()  # submissions that this server is scoring
+        self._rest = 0.0  # until then nothing is scored
 
     # tracks and seasons
 
@@ -76,15 +81,16 @@ class Board:
         Args:
             track: One of the rules'.
             source: Where the suites are, as `open_suite` takes it.
-            truth: The folder with their hidden membership, as `Handle.truth` takes it.
+            truth: The folder with their hidden membership, as `Handle.truth` takes it; None: where the store has it.
 
         Raises:
             SourceError: A suite or its hidden membership was not found.
             FolderError: The truth is of other models.
         """
         handles = [open_suite(suite.name, source) for suite in tracks()[track]]
+        hidden = self.store.truth() if truth is None else truth
         for handle in handles:
-            handle.truth("dev", truth)
+            handle.truth("dev", hidden)
         prints = {handle.name: handle.fingerprint for handle in handles}
         return self.store.add_season(track, source or "", "" if truth is None else str(truth.resolve()), prints)
 
@@ -98,10 +104,14 @@ class Board:
 
     def _loaded(self, season: Season) -> OnBoard:
         if season.id not in self._tracks:
-            found = _on_board(season)  # takes a second; twice does no harm
+            found = _on_board(season, self.truth_of(season))  # takes a second; twice does no harm
             with self._lock:
                 self._tracks.setdefault(season.id, found)
         return self._tracks[season.id]
+
+    def truth_of(self, season: Season) -> Path | None:
+        """Where a season's hidden membership is, as `Handle.truth` takes it."""
+        return Path(season.truth) if season.truth else self.store.truth()
 
     def present(self) -> list[str]:
         """The tracks that have a season, in the order of the rules."""
@@ -146,7 +156,7 @@ class Board:
             thread.join()
 
     def _loop(self) -> None:
-        tries: dict[str, int] = {}
+        tries: dict[str, int] = {}  # submission -> how often it could not be scored
         looked = time.monotonic()
         while not self._stop.is_set():
             try:
@@ -154,7 +164,10 @@ class Board:
                     with self._claiming:
                         self.store.release_dead(set(self._active))
                     looked = time.monotonic()
-                if not self._next(tries):
+                resting = self._rest - time.monotonic()
+                if resting > 0:
+                    self._stop.wait(resting)
+                elif not self._next(tries):
                     self._wake.clear()
                     self._wake.wait(_IDLE_SECONDS)
             except Exception:  # such as a disk that is full; a judge that ends would leave everybody waiting
@@ -169,9 +182,21 @@ class Board:
                 return False
             self._active.add(claimed.id)
         try:
-            self.score(claimed)
-        except Exception as error:  # a mistake of ours, or the machine's: not the participant's
-            logger.exception("submission %s was not scored", claimed.id)
+            scored = self.score(claimed)
+        except Exception as error:  # of this machine
+            scored = Future()
+            scored.set_exception(error)
+        scored.add_done_callback(partial(self._scored, claimed, tries))
+        return True
+
+    def _scored(self, claimed: Submission, tries: dict[str, int], scored: Future[None]) -> None:
+        """Has a submission that was claimed wait again, where it was not scored."""
+        try:
+            error = scored.exception()
+            if error is None or isinstance(error, NotClaimedError):
+                return
+            # a mistake of ours, or the machine's: not the participant's
+            logger.error("submission %s was not scored", claimed.id, exc_info=error)
             passes = isinstance(error, OSError | sqlite3.Error) or self._stop.is_set()
             tries[claimed.id] = tries.get(claimed.id, 0) + (not passes)
             if tries[claimed.id] >= TRIES:
@@ -179,21 +204,18 @@ class Board:
                 self.store.refuse(claimed.id, [said], keep=True)
             else:
                 self.store.wait_again(claimed.id)
-                self._stop.wait(1)
+                self._rest = time.monotonic() + _REST_SECONDS
         finally:
             self._active.discard(claimed.id)
-        return True
 
-    def score(self, submission: Submission) -> None:
-        """Scores a submission that this server has claimed, and keeps what is told of it."""
+    def score(self, submission: Submission) -> Future[None]:
+        """Scores a submission that this server has claimed; done when what is told of it is kept."""
         on = self._of(submission)
         verdict = judge(self.store.upload(submission.id), on.wanted)
-        if verdict.scores is None:
-            self.store.refuse(submission.id, verdict.problems)
-            return
-        before = self.store.last_scored(submission.season, submission.participant)
-        best = before.told if before else {}
-        self.store.told(submission.id, verdict.splits, answer(self.rules, verdict.scores, on.levels, best))
+        scores = verdict.scores
+        if scores is None:
+            return self.store.refuse(submission.id, verdict.problems)
+        return self.store.tell(submission.id, verdict.splits, lambda last: answer(self.rules, scores, on.levels, last))
 
     def score_waiting(self, season: int, seconds: float = 600) -> None:
         """Scores all of a season that waits, here and now, and waits for what other servers are scoring.
@@ -203,8 +225,10 @@ class Board:
         """
         ends = time.monotonic() + seconds
         while True:
-            while (claimed := self.store.claim(season)) is not None:
-                self.score(claimed)
+            claimed = iter(lambda: self.store.claim(season), None)
+            for scored in [self.score(each) for each in claimed]:
+                with suppress(NotClaimedError):
+                    scored.result()
             self.store.release_dead()
             under_way = self.store.under_way(season)
             if not under_way:
@@ -286,26 +310,21 @@ def season_suites(season: Season) -> list[Handle]:
     return [open_suite(suite.name, season.source or None) for suite in tracks()[season.track]]
 
 
-def truth_of(season: Season) -> Path | None:
-    """Where a season's hidden membership is, as `Handle.truth` takes it."""
-    return Path(season.truth) if season.truth else None
-
-
-def _on_board(season: Season) -> OnBoard:
+def _on_board(season: Season, truth: Path | None) -> OnBoard:
     handles = season_suites(season)
     suites = {handle.name: handle.manifest.suite for handle in handles}
     for handle in handles:
         if handle.fingerprint != season.fingerprints[handle.name]:
             raise BoardError(f"{season.source}: {handle.name} is another suite now than when the season began")
-    wanted = {handle.name: _wanted(handle, season) for handle in handles}
+    wanted = {handle.name: _wanted(handle, truth) for handle in handles}
     half = {name: len(of.models["dev"]) * of.points // 2 for name, of in wanted.items()}
     levels = {name: levels_of(half[name] if suite.design != "coins" else None) for name, suite in suites.items()}
     return OnBoard(season, suites, wanted, levels, half)
 
 
-def _wanted(handle: Handle, season: Season) -> Wanted:
+def _wanted(handle: Handle, hidden: Path | None) -> Wanted:
     models = {split: [row["model_id"] for row in handle.challenges(split)] for split in SPLITS}
-    truth = handle.truth("dev", truth_of(season))
+    truth = handle.truth("dev", hidden)
     return Wanted(handle.fingerprint, 2 * handle.manifest.suite.m, models, truth)
 
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 UPLOAD_SECONDS = 60
 _HEADERS = {
     "content-security-policy": "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "form-action 'self'; base-uri 'none'; frame-ancestors {frames}",
     "x-content-type-options": "nosniff",
     "referrer-policy": "same-origin",
     "cross-origin-opener-policy": "same-origin",
@@ -28,8 +28,18 @@ def _from_here(origin: str | None, host: str | None) -> bool:
 class Guard:
     """Bounds a request's size and time, refuses forms from elsewhere, and sets headers on every answer."""
 
-    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, most_bytes: int, frames: str | None = None) -> None:
+        """Guards an application.
+
+        Args:
+            app: The application.
+            most_bytes: Of a request.
+            frames: The one site that may show its pages in a frame; None: none may. A session's cookie is not sent
+                from there, so nothing can be done in such a frame.
+        """
         self._app, self._most = app, most_bytes
+        told = {name: value.format(frames=frames or "'none'") for name, value in _HEADERS.items()}
+        self._headers = [(name.encode(), value.encode()) for name, value in told.items()]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See ASGI."""
@@ -41,7 +51,7 @@ class Guard:
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 there = {name.lower() for name, _ in message["headers"]}
-                more = [(k.encode(), v.encode()) for k, v in _HEADERS.items() if k.encode() not in there]
+                more = [header for header in self._headers if header[0] not in there]
                 message["headers"] = [*message["headers"], *more]
             await send(message)
 

@@ -99,7 +99,7 @@ def _judged(path: Path) -> dict[str, Any]:
         there = {split for _, split in splits_in(path, suites)}
         splits = ["dev", *(split for split in ("final",) if split in there)]
     except SubmissionError as error:
-        problems += error.problems
+        problems += [problem.replace(path.name, "the zip") for problem in error.problems]
     for split in splits:
         for suite in suites:
             of = about[suite.name]
@@ -108,7 +108,9 @@ def _judged(path: Path) -> dict[str, Any]:
                     path, suite, split, points=of["points"], models=of["models"][split], fingerprint=of["fingerprint"]
                 ).predictions
             except SubmissionError as error:
-                problems += [f"{suite.name}/{split}: {problem}" for problem in error.problems]
+                problems += [
+                    f"{suite.name}/{split}: {problem.replace(path.name, 'the zip')}" for problem in error.problems
+                ]
                 continue
             if split == "dev":
                 predictions[suite.name] = np.concatenate([*found.values()])

@@ -13,9 +13,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 
-from mico_hub.boards.live.asked import TAGS, THREAT_MODELS, about_of, own, same_form, track_of
+from mico_hub.boards.live.asked import TAGS, THREAT_MODELS, about_of, own, same_form, submit_soon, track_of
 from mico_hub.boards.live.board import Board
-from mico_hub.boards.live.store import Participant
+from mico_hub.boards.live.store import KeptStore, Participant
 from mico_hub.scoring import RANKING
 
 COOKIE = "session"
@@ -58,6 +58,12 @@ def page(board: Board, name: str, visitor: tuple[Participant, str] | None, statu
     return HTMLResponse(text, status)
 
 
+def _where(request: Request) -> dict[str, Any]:
+    """The board's address, and whether another site shows it in a frame."""
+    framed = request.headers.get("sec-fetch-dest") == "iframe"
+    return {"host": str(request.base_url).rstrip("/"), "framed": framed}
+
+
 @asynccontextmanager
 async def _form(request: Request, max_files: int = 0) -> AsyncIterator[FormData]:
     """A request's form. HTTPException 400 where it is none that can be read."""
@@ -80,7 +86,7 @@ def add_pages(app: FastAPI, board: Board) -> None:
         threat = threat if threat in THREAT_MODELS else None
         return page(
             board, "board.html", visitor_of(request, board), track=track, suites=[*on.suites.values()],
-            host=str(request.base_url).rstrip("/"),
+            **_where(request),
             standings=board.standings(track, threat), threat=threat, threats=THREAT_MODELS,
             models=len(next(iter(on.wanted.values())).models["dev"]), max_spent=max(board.spent(track).values()),
             dev=store.phase(on.season.id, "dev"), final=store.phase(on.season.id, "final"),
@@ -148,7 +154,10 @@ def add_taking_part(app: FastAPI, board: Board) -> None:
         left = {}
         if visitor:
             left = {each: store.left(board.rules, store.season(each), visitor[0]) for each in board.present()}
-        return page(board, "submit.html", visitor, chosen=track, left=left, threats=THREAT_MODELS, tags=TAGS, wrong="")
+        return page(
+            board, "submit.html", visitor, chosen=track, left=left, threats=THREAT_MODELS, tags=TAGS, wrong="",
+            kept=isinstance(store, KeptStore), **_where(request),
+        )  # fmt: skip
 
     @app.post("/submit", **pages)
     async def submitted(request: Request) -> Response:
@@ -166,7 +175,7 @@ def add_taking_part(app: FastAPI, board: Board) -> None:
             track = str(form.get("track"))
         if not content:
             raise HTTPException(400, "expected a zip file with predictions, got none")
-        accepted = await run_in_threadpool(board.submit, track_of(board, track), visitor[0], content, about)
+        accepted = await submit_soon(board, track_of(board, track), visitor[0], content, about)
         return RedirectResponse(f"/submissions/{accepted.id}", 303)
 
     @app.get("/submissions", **pages)
@@ -192,7 +201,7 @@ def add_taking_part(app: FastAPI, board: Board) -> None:
         participant = await run_in_threadpool(store.participant_of, token)
         if participant is None:
             return page(
-                board, "submit.html", None, 401, chosen=None, left={}, threats=THREAT_MODELS, tags=TAGS,
+                board, "submit.html", None, 401, chosen=None, left={}, threats=THREAT_MODELS, tags=TAGS, kept=False,
                 wrong="Nobody has this token. Tokens come from the board's maintainers, and can be revoked.",
             )  # fmt: skip
         secret, _ = await run_in_threadpool(store.begin_session, participant)

@@ -4,8 +4,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
+
 from mico_hub import submissions
-from mico_hub.boards.live.board import Board, BoardError, season_suites, truth_of
+from mico_hub.boards.live.board import Board, BoardError, season_suites
 from mico_hub.boards.live.store import Submission
 from mico_hub.handle import Handle
 from mico_hub.release.folder import opening_name, truth_path
@@ -13,6 +15,8 @@ from mico_hub.reporting import page
 from mico_hub.reporting.results import Result
 from mico_hub.reporting.scores import Scores
 from mico_hub.suites import tracks
+
+_FORMULA = ("=", "+", "-", "@", "|", "%")
 
 
 def close_dev(board: Board, track: str) -> list[str]:
@@ -31,7 +35,7 @@ def close_dev(board: Board, track: str) -> list[str]:
     board.store.set_phase(season.id, "dev", "closed", {})  # what comes from now on is refused
     try:
         board.score_waiting(season.id)
-        reports = _reports(board, track, "dev", truth_of(season))
+        reports = _reports(board, track, "dev", board.truth_of(season))
     except BaseException:
         board.store.set_phase(season.id, "dev", before, {})
         raise
@@ -59,7 +63,7 @@ def open_final(board: Board, track: str, truth: Path | None = None) -> list[str]
         raise BoardError(f"{track}: dev is still open; `board phase close {track}` first")
     if board.store.phase(season.id, "final") == "opened":
         raise BoardError(f"{track}: final is open already")
-    folder = truth_of(season) if truth is None else truth
+    folder = board.truth_of(season) if truth is None else truth
     reports = _reports(board, track, "final", folder)
     for suite in tracks()[track]:
         opening = None if folder is None else truth_path(folder, suite.name).parent / opening_name("final")
@@ -70,7 +74,7 @@ def open_final(board: Board, track: str, truth: Path | None = None) -> list[str]
 
 
 def _reports(board: Board, track: str, split: str, truth: Path | None) -> dict[str, tuple[str, bytes]]:
-    """Name -> type and content: the page, all numbers, and everybody's predictions."""
+    """Name -> type and content: the page, and all numbers."""
     season = board.store.season(track)
     counting = [each.submission for each in board.standings(track)]
     scored = [each for each in counting if split in each.splits]
@@ -90,8 +94,13 @@ def _reports(board: Board, track: str, split: str, truth: Path | None) -> dict[s
     return {
         "report.html": ("text/html; charset=utf-8", page.html(results, title).encode()),
         "scores.json": ("application/json", json.dumps(numbers, indent=1).encode()),
-        "scores.csv": ("text/csv; charset=utf-8", scores.to_frame().to_csv(index=False).encode()),
+        "scores.csv": ("text/csv; charset=utf-8", harmless(scores.to_frame()).to_csv(index=False).encode()),
     }
+
+
+def harmless(table: pd.DataFrame) -> pd.DataFrame:
+    """A table of which a spreadsheet takes no cell for a formula: such texts get an apostrophe, as OWASP says."""
+    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in _FORMULA else cell)
 
 
 def _result(board: Board, handle: Handle, split: str, of: Submission, labels: Mapping[int, object]) -> Result:
@@ -99,4 +108,4 @@ def _result(board: Board, handle: Handle, split: str, of: Submission, labels: Ma
         board.store.upload(of.id), handle.manifest.suite, split, models=list(labels), fingerprint=handle.fingerprint
     )
     title = of.about.get("title") or of.participant
-    return Result.of(handle, split, found, of.participant, title=title, truth=labels, commands=("-",))  # type: ignore[arg-type]
+    return Result.of(handle, split, found, of.participant, title=title, truth=labels, commands=None)  # type: ignore[arg-type]
