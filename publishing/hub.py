@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -21,30 +21,21 @@ from huggingface_hub import (
     constants,
     get_session,
     hf_hub_url,
-    set_client_factory,
 )
 from huggingface_hub.hf_api import DatasetInfo, RepoFile, SpaceInfo
 from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-from huggingface_hub.utils._http import default_client_factory
 
 from mico_hub.messages import InputError, counted, is_are, listed
 from mico_hub.progress import Bar
-from mico_hub.sources.retries import RequestError, retry
+from mico_hub.sources.retries import RequestError, bound_silence, retry
 
 BATCH = 200  # files in a commit
-SILENCE = 60.0  # seconds in which a server has to say something
 THREADS = 8
 READ_AT_ONCE = 1 << 20  # bytes
 KEPT = {".gitattributes"}  # the Hub's own file
 
 
-def _client() -> Any:  # the class is of a library that the client may change
-    client = default_client_factory()
-    client.timeout = SILENCE  # by default it waits without end
-    return client
-
-
-set_client_factory(_client)
+bound_silence()
 
 
 class PublishError(InputError, RuntimeError):

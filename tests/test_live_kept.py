@@ -1,6 +1,7 @@
 """A live board that is kept in a private repository of a Hub: nothing is told that is not kept there first."""
 
 import json
+import os
 import signal
 import socket
 import sqlite3
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,16 @@ from test_live_board import packed
 from mico_hub.boards.live import archive
 from mico_hub.boards.live.answers import Answer
 from mico_hub.boards.live.rules import Rules
-from mico_hub.boards.live.store import Participant, Season, Store, StoreError, keeper, open_store, repository
+from mico_hub.boards.live.store import (
+    Participant,
+    RefusedError,
+    Season,
+    Store,
+    StoreError,
+    keeper,
+    open_store,
+    repository,
+)
 from mico_hub.cli import main
 from mico_hub.sources import retries
 from mico_hub.sources.retries import RequestError
@@ -458,3 +469,164 @@ def test_a_board_in_a_repository_is_renewed(
     assert space.send(token, packed(tmp_path / "seasons" / "digits-2" / "mico")).status_code == 202
     space.until(lambda: len(space.board()["rows"]) == 3)
     assert space.end(signal.SIGINT) == 0
+
+
+# ---- what a hostile reader found
+
+
+@pytest.mark.parametrize("status", [403, 503])
+def test_a_file_that_cannot_be_asked_for_is_not_taken_for_one_that_is_not_there(
+    hub: LoopbackHub, opened: Any, status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a board would be begun anew over one that is there."""
+    hub.add("dataset", BOARD, {"board.toml": b"daily = 2"})
+    first, second = opened(), opened()
+    begun(first)
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda _: None)
+    hub.fail(r"HEAD .*/board.sqlite", 100, status)
+    with pytest.raises(RequestError):
+        opened()
+    with pytest.raises(RequestError):
+        second.add_participant("bob")  # it has to look again, and cannot
+    hub._planned.clear()
+    second.add_participant("bob")
+    assert rows(hub, "SELECT name FROM participants") == [("alice",), ("bob",)]
+    hub.fail(r"HEAD .*/board.toml", 100, status)
+    with pytest.raises(RequestError):
+        second.rules()
+
+
+def test_a_board_that_is_removed_is_not_begun_anew_by_a_server(hub: LoopbackHub, opened: Any) -> None:
+    store = opened()
+    store.add_participant("alice")
+    hub.repositories["dataset", BOARD].commit({"README.md": b"a board"})
+    with pytest.raises(StoreError, match=r"board\.sqlite was removed"):
+        store.add_participant("bob")
+
+
+def test_a_change_is_a_commit_though_nothing_is_other_than_it_was(hub: LoopbackHub, opened: Any) -> None:
+    first, second = opened(), opened()
+    season, alice = begun(first)
+    own = second.repository.head  # before all that
+    with pytest.raises(repository.ChangedError):
+        second.repository.push({"README.md": b"a board"}, "the same")
+    assert second.repository.head == own
+    first.accept(Rules(), season, alice, b"x", ABOUT)
+    second.add_participant("bob")
+    assert len(rows(hub, "SELECT * FROM submissions")) == 1
+
+
+def test_an_answer_that_is_lost_before_somebody_elses_change_is_found(
+    hub: LoopbackHub, opened: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = opened(), opened()
+    season, alice = begun(first)
+    second.add_participant("bob")
+
+    overtaken = threading.Event()
+
+    class Waits(threading.Event):
+        """Of `retry`, between its tries."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            if not overtaken.is_set():
+                overtaken.set()
+                second.add_participant("carol")
+            return super().wait(timeout)
+
+    first.add_participant("dave")
+    with monkeypatch.context() as patch:
+        patch.setattr("mico_hub.sources.retries.threading.Event", Waits)
+        hub.fail(COMMIT, 1, 0, after=True)
+        number = first.accept(Rules(), season, alice, b"x", ABOUT).id
+    assert overtaken.is_set()
+    assert rows(hub, "SELECT id FROM submissions") == [(number,)]
+    assert {each.name for each in first.participants()} == {"alice", "bob", "carol", "dave"}
+
+
+def test_a_hub_that_says_nothing_is_given_up(hub: LoopbackHub, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "SILENCE", 0.3)
+    store = opened()
+    store.add_participant("alice")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setattr(store.repository._api, "endpoint", address)
+        with pytest.raises(RequestError):
+            store.add_participant("bob")
+        store.close()
+
+
+def test_nothing_is_asked_of_a_store_that_is_closed(hub: LoopbackHub) -> None:
+    store = open_store(DATA, new=True)
+    store.add_participant("alice")
+    store.close()
+    with pytest.raises(RequestError, match="is closed"):
+        store.add_participant("bob")
+
+
+def test_a_board_from_a_backup_has_no_sessions(hub: LoopbackHub, tmp_path: Path) -> None:
+    local = Store(tmp_path / "board.sqlite")
+    season, alice = begun(local)
+    local.begin_session(alice)
+    local.accept(Rules(), season, alice, b"content", ABOUT)
+    assert local.claim() is not None
+    archive.backup(local, tmp_path / "backup.zip")
+    local.close()
+    archive.restore(tmp_path / "backup.zip", DATA)
+    assert rows(hub, "SELECT * FROM sessions") == []
+    assert rows(hub, "SELECT state, server FROM submissions") == [("waiting", None)]
+
+
+def test_what_is_sent_in_time_is_in_time(hub: LoopbackHub, opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it waits to be kept."""
+    store = opened()
+    season, alice = begun(store)
+    rules = Rules(deadline=datetime.now(UTC) + timedelta(seconds=1))
+    monkeypatch.setattr(keeper.HubKeeper, "_wait", lambda _: time.sleep(1.5))
+    assert store.accept(rules, season, alice, b"x", ABOUT).state == "waiting"
+    with pytest.raises(RefusedError, match="the deadline was"):
+        store.accept(rules, season, alice, b"x", ABOUT)
+
+
+def test_two_servers_that_begin_at_once_begin_one_season(hub: LoopbackHub, opened: Any) -> None:
+    first, second = opened(), opened()
+    for store in (first, second):
+        store.add_season("digits", "mico", "", {"digits_hi": "f" * 64})
+        store.add_participant("baseline: loss", baseline=True)
+    assert [each.id for each in second.seasons("digits")] == [1]
+    second.add_season("digits", "mico", "", {"digits_hi": "e" * 64})
+    assert [each.id for each in second.seasons("digits")] == [1, 2]
+
+
+def test_a_renewal_that_is_interrupted_goes_on(
+    published: Path, trained: Path, tmp_path: Path, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It neither opens the season that it has just begun, nor begins another."""
+    from mico_hub.boards.live.board import Board
+    from mico_hub.boards.live.phases import close_dev
+    from upload_scripts import renew
+
+    data = tmp_path / "board.sqlite"
+    board = Board(Store(data), Rules())
+    board.begin("digits", str(published), trained)
+    list(board.add_baselines("digits"))
+    board.score_waiting(1)
+    with monkeypatch.context() as patch:  # a first interruption: between the end of dev and its reports
+        patch.setattr("mico_hub.boards.live.phases._reports", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            close_dev(board, "digits")
+    board.store.set_phase(1, "dev", "closed", {})  # as a kill would leave it
+    board.store.close()
+    arguments = ["renew.py", "digits", "--board", str(data), "--out", str(tmp_path / "seasons"), "--models", "4/2/2"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with monkeypatch.context() as patch:  # a second one: after the season began
+        patch.setattr(Board, "add_baselines", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        assert renew.main() == 130
+    assert renew.main() == 0
+    store = Store(data)
+    assert [each.id for each in store.seasons("digits")] == [1, 2]
+    assert [store.phase(number, split) for number in (1, 2) for split in ("dev", "final")] == [
+        "closed", "opened", "open", "hidden",
+    ]  # fmt: skip
+    assert len(store.submissions(2)) == 2
+    store.close()

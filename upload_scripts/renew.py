@@ -22,13 +22,18 @@ from mico_hub.boards.live.phases import close_dev, open_final
 from mico_hub.boards.live.rules import read_rules
 from mico_hub.boards.live.store import KeptStore, StoreError, open_store
 from mico_hub.boards.live.store.repository import TRUTH
+from mico_hub.cache import atomic_write
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_models
+from mico_hub.loading import open_suite
 from mico_hub.release import repository
 from mico_hub.release.folder import PRIVATE, truth_path
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import tracks
 from mico_hub.training.suite import train_suite
+
+DONE = "done"
+"""In a season's folder: it is on the board, its baselines too."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -38,32 +43,46 @@ def run(options: argparse.Namespace) -> None:
     store = open_store(options.board)
     try:
         if isinstance(store, KeptStore) and not options.to:
-            raise StoreError(
-                f"{options.board}: its server reads suites from the Hub; name a repository for them with --to"
-            )
+            raise StoreError(f"{options.board}: expected --to ORG/NAME, for its server reads suites from the Hub")
         board = Board(store, read_rules(options.rules or store.rules()))
         seasons = len(board.store.seasons(options.track)) if options.track in board.present() else 0
-        place = options.out / f"{options.track}-{seasons + 1}"
-        suites, published = place / "suites", place / "mico"
-        for suite in tracks()[options.track]:
-            recipe = suite if options.models is None else suite.with_models(*options.models)
-            train_suite(recipe, suites / suite.name)
-            compute_suite(suites / suite.name)
-        build(sorted(suites.iterdir()), published)
-        source = _publish(published, suites, options) if options.to else str(published.resolve())
-        if seasons:
-            _end(board, options.track)
-        if isinstance(store, KeptStore):
-            store.repository.push(dict(_truth(suites)), f"the truth of {options.track}")
-            board.begin(options.track, source, None)
-        else:
-            board.begin(options.track, source, suites)
+        begun = options.out / f"{options.track}-{seasons}"
+        if not _is_unfinished(board, options.track, begun):
+            begun = options.out / f"{options.track}-{seasons + 1}"
+            _begin(board, begun, options)
         list(board.add_baselines(options.track))
         if not options.wait:
             board.score_waiting(board.store.season(options.track).id)
+        atomic_write(begun / DONE, b"")
+        source = board.store.season(options.track).source
     finally:
         store.close()
-    sys.stdout.write(f"{options.track}: a fresh season, on {source}; its truth is in {suites}, a secret\n")
+    sys.stdout.write(f"{options.track}: a fresh season, on {source}; its truth is in {begun / 'suites'}, a secret\n")
+
+
+def _begin(board: Board, place: Path, options: argparse.Namespace) -> None:
+    """Makes suites in a folder, ends the season that is on, and begins one with them."""
+    suites, published = place / "suites", place / "mico"
+    for suite in tracks()[options.track]:
+        recipe = suite if options.models is None else suite.with_models(*options.models)
+        train_suite(recipe, suites / suite.name)
+        compute_suite(suites / suite.name)
+    build(sorted(suites.iterdir()), published)
+    source = _publish(published, suites, options) if options.to else str(published.resolve())
+    if options.track in board.present():
+        _end(board, options.track)
+    if isinstance(board.store, KeptStore):
+        board.begin(options.track, source, None, dict(_truth(suites)))
+    else:
+        board.begin(options.track, source, suites)
+
+
+def _is_unfinished(board: Board, track: str, place: Path) -> bool:
+    """Whether the season that is on is of a folder's suites, and an earlier run was interrupted after it began."""
+    if not (place / "mico").is_dir() or (place / DONE).exists():
+        return False
+    prints = {suite.name: open_suite(suite.name, place / "mico").fingerprint for suite in tracks()[track]}
+    return prints == dict(board.store.season(track).fingerprints)
 
 
 def _publish(published: Path, suites: Path, options: argparse.Namespace) -> str:
@@ -90,7 +109,7 @@ def _end(board: Board, track: str) -> None:
     season = board.store.season(track)
     if not board.store.counting(season.id, board.rules.counts):
         return  # nobody is on it
-    if board.store.phase(season.id, "dev") == "open":
+    if not board.store.reports(season.id, "dev"):
         close_dev(board, track)
     if board.store.phase(season.id, "final") == "hidden":
         open_final(board, track)

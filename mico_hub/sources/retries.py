@@ -8,7 +8,7 @@ import logging
 import threading
 from collections.abc import Callable
 from json import JSONDecodeError
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, LocalTokenNotFoundError, RepositoryNotFoundError
@@ -18,6 +18,8 @@ PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)  # seconds between tries, after those o
 LONGEST_PAUSE = 600  # seconds, where the Hub says how long its limit lasts
 TEMPORARY = (408, 409, 412, 429)  # statuses below 500: time-out, somebody else's commit (two), too many requests
 
+SILENCE = 60.0  # seconds in which a server has to say something, see `bound_silence`
+
 log = logging.getLogger("mico_hub")
 
 Result = TypeVar("Result")
@@ -25,6 +27,19 @@ Result = TypeVar("Result")
 
 class RequestError(OSError):
     """A request to the Hub failed for good; the message says which, why, and what to do."""
+
+
+def bound_silence() -> None:
+    """Has the client of this process give up on a Hub that says nothing; by default it waits without end."""
+    from huggingface_hub import set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
+
+    def client() -> Any:  # the class is of a library that the client may change
+        made = default_client_factory()
+        made.timeout = SILENCE
+        return made
+
+    set_client_factory(client)
 
 
 def retry(

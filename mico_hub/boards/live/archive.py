@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 
 from mico_hub.boards.live.board import Board
 from mico_hub.boards.live.store import REFUSED, Store, StoreError
-from mico_hub.boards.live.store.repository import DATABASE, UPLOADS, Repository, repository_of
+from mico_hub.boards.live.store.database import DATABASE, UPLOADS, to_be_kept
+from mico_hub.boards.live.store.repository import Repository, repository_of
 from mico_hub.cache import atomic_path, atomic_write
 from mico_hub.release.format import canonical, stamped
 
@@ -64,6 +65,7 @@ def restore(path: Path, data: str) -> int:
         if repository.fetch(DATABASE, local):
             raise StoreError(f"{data}: there is a board already; name another place with --data")
         number = _restore(path, local)
+        to_be_kept(local)
         uploads = {f"{UPLOADS}/{each.name}": each for each in local.with_name(f"{DATABASE}.uploads").glob("*.zip")}
         repository.push({DATABASE: local, **uploads}, "a board from a backup")
     return number

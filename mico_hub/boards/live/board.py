@@ -75,24 +75,28 @@ class Board:
 
     # tracks and seasons
 
-    def begin(self, track: str, source: str | None, truth: Path | None) -> Season:
+    def begin(
+        self, track: str, source: str | None, truth: Path | None, files: Mapping[str, Path | None] | None = None
+    ) -> Season:
         """Begins a season of a track, after a look at its suites and their truth.
 
         Args:
             track: One of the rules'.
             source: Where the suites are, as `open_suite` takes it.
             truth: The folder with their hidden membership, as `Handle.truth` takes it; None: where the store has it.
+            files: The truth, to be kept with the season from now on: as of `Database.change`.
 
         Raises:
             SourceError: A suite or its hidden membership was not found.
             FolderError: The truth is of other models.
         """
         handles = [open_suite(suite.name, source) for suite in tracks()[track]]
-        hidden = self.store.truth() if truth is None else truth
-        for handle in handles:
-            handle.truth("dev", hidden)
+        if not files:
+            hidden = self.store.truth() if truth is None else truth
+            for handle in handles:
+                handle.truth("dev", hidden)
         prints = {handle.name: handle.fingerprint for handle in handles}
-        return self.store.add_season(track, source or "", "" if truth is None else str(truth.resolve()), prints)
+        return self.store.add_season(track, source or "", "" if truth is None else str(truth.resolve()), prints, files)
 
     def on(self, track: str) -> OnBoard:
         """A track in its current season.
@@ -191,22 +195,22 @@ class Board:
 
     def _scored(self, claimed: Submission, tries: dict[str, int], scored: Future[None]) -> None:
         """Has a submission that was claimed wait again, where it was not scored."""
-        try:
-            error = scored.exception()
-            if error is None or isinstance(error, NotClaimedError):
-                return
-            # a mistake of ours, or the machine's: not the participant's
-            logger.error("submission %s was not scored", claimed.id, exc_info=error)
-            passes = isinstance(error, OSError | sqlite3.Error) or self._stop.is_set()
-            tries[claimed.id] = tries.get(claimed.id, 0) + (not passes)
-            if tries[claimed.id] >= TRIES:
-                said = "the board could not score it, perhaps through no fault of yours; it counts against no limit"
-                self.store.refuse(claimed.id, [said], keep=True)
-            else:
-                self.store.wait_again(claimed.id)
-                self._rest = time.monotonic() + _REST_SECONDS
-        finally:
+        error = scored.exception()
+        if error is None or isinstance(error, NotClaimedError):
             self._active.discard(claimed.id)
+            return
+        # a mistake of ours, or the machine's: not the participant's
+        logger.error("submission %s was not scored", claimed.id, exc_info=error)
+        passes = isinstance(error, OSError | sqlite3.Error) or self._stop.is_set()
+        tries[claimed.id] = tries.get(claimed.id, 0) + (not passes)
+        if tries[claimed.id] >= TRIES:
+            said = "the board could not score it, perhaps through no fault of yours; it counts against no limit"
+            refused = self.store.refuse(claimed.id, [said], keep=True)
+            refused.add_done_callback(lambda _: self._active.discard(claimed.id))  # where that failed it waits again
+            return
+        self._active.discard(claimed.id)
+        self._rest = time.monotonic() + _REST_SECONDS
+        self.store.wait_again(claimed.id)
 
     def score(self, submission: Submission) -> Future[None]:
         """Scores a submission that this server has claimed; done when what is told of it is kept."""

@@ -1,6 +1,7 @@
 """The ends of phases: what everybody may see once nothing can be learned from answers any more."""
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -100,7 +101,12 @@ def _reports(board: Board, track: str, split: str, truth: Path | None) -> dict[s
 
 def harmless(table: pd.DataFrame) -> pd.DataFrame:
     """A table of which a spreadsheet takes no cell for a formula: such texts get an apostrophe, as OWASP says."""
-    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and cell.lstrip()[:1] in _FORMULA else cell)
+    return table.map(lambda cell: f"'{cell}" if isinstance(cell, str) and _first(cell) in _FORMULA else cell)
+
+
+def _first(text: str) -> str:
+    """Its first character that is no space, in its usual width."""
+    return unicodedata.normalize("NFKC", text).lstrip()[:1]
 
 
 def _result(board: Board, handle: Handle, split: str, of: Submission, labels: Mapping[int, object]) -> Result:

@@ -8,10 +8,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from mico_hub.boards.live.store.database import StoreError
+from mico_hub.boards.live.store.database import DATABASE, StoreError
 from mico_hub.boards.live.store.keeper import HubKeeper
 from mico_hub.boards.live.store.participants import Participant, Participants
-from mico_hub.boards.live.store.repository import DATABASE, RULES, TRUTH, Repository, repository_of
+from mico_hub.boards.live.store.repository import RULES, TRUTH, Repository, repository_of
 from mico_hub.boards.live.store.seasons import Season, Seasons
 from mico_hub.boards.live.store.submissions import (
     REFUSED,
@@ -50,7 +50,7 @@ class KeptStore(Store):
         self.repository = repository
         path = Path(self._folder.name) / DATABASE
         self.began = not repository.fetch(DATABASE, path)  # whether there was nothing
-        super().__init__(path, partial(HubKeeper, repository=repository, look=look))
+        super().__init__(path, partial(HubKeeper, repository=repository, kept=not self.began, look=look))
 
     def close(self) -> None:
         """Ends when all changes are kept."""

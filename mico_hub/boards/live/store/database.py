@@ -18,6 +18,9 @@ from mico_hub.messages import InputError
 VERSION = 1
 """Of the tables; `PRAGMA user_version`."""
 
+DATABASE, UPLOADS = "board.sqlite", "uploads"
+"""Names of what a board is kept in, in a backup and in a repository."""
+
 BUSY_SECONDS = 30.0
 """How long one who writes waits for another."""
 
@@ -151,7 +154,8 @@ class Database:
 
         Args:
             change: What to do.
-            files: Name in `uploads` -> a file that is to be kept with it, or None for one that is not kept any more.
+            files: Name, such as uploads/ID.zip -> a file that is to be kept with it, or None for an upload that is not
+                kept any more.
         """
         return self.later(change, files).result()
 
@@ -170,10 +174,10 @@ class Database:
         return done
 
     def forget(self, files: Mapping[str, Path | None]) -> None:
-        """Removes those of the files that are not kept any more."""
+        """Removes those of the uploads that are not kept any more."""
         for name, path in files.items():
             if path is None:
-                (self.uploads / name).unlink(missing_ok=True)
+                (self.uploads / Path(name).name).unlink(missing_ok=True)
 
     def all(self, query: str, *values: Any) -> list[sqlite3.Row]:
         """The rows of a query."""
@@ -197,9 +201,26 @@ class Database:
 
 def now(db: sqlite3.Connection) -> datetime:
     """A clock that was put back does not put deadlines off, nor give a day twice."""
-    (last,) = db.execute("SELECT max(received) FROM submissions").fetchone()
     told = datetime.now(UTC)
-    return max(told, datetime.fromisoformat(last)) if last else told
+    return max(told, last(db) or told)
+
+
+def last(db: sqlite3.Connection) -> datetime | None:
+    """When the last submission came; None: there is none."""
+    (received,) = db.execute("SELECT max(received) FROM submissions").fetchone()
+    return datetime.fromisoformat(received) if received else None
+
+
+def to_be_kept(path: Path) -> None:
+    """Takes out of a database what is of one server alone: who is logged in, and what is being scored."""
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = DELETE")
+        db.execute("DELETE FROM sessions")
+        db.execute("UPDATE submissions SET state = 'waiting', server = NULL WHERE state = 'scoring'")
+        db.execute("VACUUM")
+    finally:
+        db.close()
 
 
 def text(time: datetime) -> str:

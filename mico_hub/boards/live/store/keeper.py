@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mico_hub.boards.live.store.database import VERSION, Change, Database, StoreError, T
-from mico_hub.boards.live.store.repository import DATABASE, UPLOADS, ChangedError, Repository
+from mico_hub.boards.live.store.database import DATABASE, VERSION, Change, Database, StoreError, T, to_be_kept
+from mico_hub.boards.live.store.repository import ChangedError, OvertakenError, Repository
 from mico_hub.sources.retries import RequestError
 
 AT_ONCE, SECONDS_EACH = 20, 34.0
@@ -41,17 +41,20 @@ class _Asked:
 class HubKeeper:
     """Makes the changes of a database, in their order, on a thread of its own."""
 
-    def __init__(self, database: Database, repository: Repository, *, look: bool = True) -> None:
+    def __init__(self, database: Database, repository: Repository, *, kept: bool, look: bool) -> None:
         """Begins.
 
         Args:
             database: As it is in the repository at its head.
             repository: Where it is kept.
+            kept: Whether there is a database in it.
             look: Whether to look for others' changes while there are none of one's own.
         """
         self._database, self._repository = database, repository
         self._look = LOOK_SECONDS if look else None
         self._asked: queue.Queue[_Asked | None] = queue.Queue()
+        self._open, self._closed = threading.Lock(), False  # nothing comes after None
+        self._kept = kept
         self._stale = False  # whether the repository has to be looked at first
         self._may = float(AT_ONCE)
         self._since = time.monotonic()
@@ -61,21 +64,27 @@ class HubKeeper:
     def later(self, change: Change[T], files: Mapping[str, Path | None]) -> Future[T]:
         """See `Database.later`."""
         done: Future[T] = Future()
-        self._asked.put(_Asked(change, files, done))
+        with self._open:
+            if self._closed:
+                raise RequestError(f"{self._repository.name} is closed")
+            self._asked.put(_Asked(change, files, done))
         return done
 
     def fetch(self, name: str, path: Path) -> None:
-        """Brings an upload."""
-        if not self._repository.fetch(f"{UPLOADS}/{name}", path):
-            raise StoreError(f"{self._repository.name}: {UPLOADS}/{name} is missing")
+        """Brings a file."""
+        if not self._repository.fetch(name, path):
+            raise StoreError(f"{self._repository.name}: {name} is missing")
 
     def close(self) -> None:
         """Ends when what was asked for is done."""
-        self._asked.put(None)
+        with self._open:
+            self._closed = True
+            self._asked.put(None)
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
+        ends = False
+        while not ends:
             try:
                 first = self._asked.get(timeout=self._look)
             except queue.Empty:
@@ -84,7 +93,7 @@ class HubKeeper:
             if first is None:
                 return
             self._wait()
-            batch, ends = [first], False
+            batch = [first]
             while not self._asked.empty():
                 asked = self._asked.get()
                 if asked is None:
@@ -97,8 +106,6 @@ class HubKeeper:
                 self._stale = True  # whether it was kept is not known
                 for asked in batch:
                     asked.done.set_exception(error)
-            if ends:
-                return
 
     def _wait(self) -> None:
         """Until the Hub takes another commit."""
@@ -129,6 +136,9 @@ class HubKeeper:
             except ChangedError:
                 self._stale = True
                 continue
+            except OvertakenError:  # what was made is in what comes
+                self._reload()
+            self._kept |= bool(made)
             for asked in made:
                 self._database.forget(asked.files)
             for asked, (result, error) in zip(batch, outcomes, strict=True):
@@ -140,26 +150,13 @@ class HubKeeper:
         raise RequestError(f"{self._repository.name}: others changed it {TRIES} times in a row; try again")
 
     def _push(self, db: sqlite3.Connection, made: list[_Asked]) -> None:
-        contents: dict[str, bytes | Path | None] = {
-            f"{UPLOADS}/{name}": path for asked in made for name, path in asked.files.items()
-        }
-        contents[DATABASE] = self._kept(db.serialize())
-        self._repository.push(contents, f"{len(made)} of a board's changes")
-
-    def _kept(self, content: bytes) -> bytes:
-        """A database without what is of this server alone."""
+        contents: dict[str, bytes | Path | None] = {name: path for asked in made for name, path in asked.files.items()}
         with tempfile.TemporaryDirectory(dir=self._database.uploads) as scratch:
             path = Path(scratch) / DATABASE
-            path.write_bytes(content)
-            db = sqlite3.connect(path, isolation_level=None)
-            try:
-                db.execute("PRAGMA journal_mode = DELETE")
-                db.execute("DELETE FROM sessions")
-                db.execute("UPDATE submissions SET state = 'waiting', server = NULL WHERE state = 'scoring'")
-                db.execute("VACUUM")
-            finally:
-                db.close()
-            return path.read_bytes()
+            path.write_bytes(db.serialize())
+            to_be_kept(path)
+            contents[DATABASE] = path.read_bytes()
+        self._repository.push(contents, f"{len(made)} of a board's changes")
 
     def _look_again(self) -> None:
         """Takes over what somebody else changed."""
@@ -167,17 +164,21 @@ class HubKeeper:
             self._stale |= self._repository.latest() != self._repository.head
             if self._stale:
                 self._reload()
-        except (OSError, StoreError, sqlite3.Error) as error:
-            logger.warning("%s was not looked at: %s", self._repository.name, error)
+        except Exception as error:  # it looks again in a moment, and before anything is changed
+            logger.warning("%s was not looked at: %r", self._repository.name, error)
 
     def _reload(self) -> None:
         """The database as it is in the repository now, but for what is of this server alone."""
         head = self._repository.latest()
         with tempfile.TemporaryDirectory(dir=self._database.uploads) as scratch:
             path = Path(scratch) / DATABASE
-            if self._repository.fetch(DATABASE, path, head):
+            there = self._repository.fetch(DATABASE, path, head)
+            if self._kept and not there:
+                raise StoreError(f"{self._repository.name}: {DATABASE} was removed; put it back from the history")
+            self._repository.head = head  # whoever sees what is taken over reads what belongs to it
+            if there:
                 self._take_over(path)
-        self._repository.head = head
+                self._kept = True
         self._stale = False
 
     def _take_over(self, path: Path) -> None:

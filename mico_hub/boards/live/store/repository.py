@@ -8,21 +8,35 @@ import re
 import secrets
 import tempfile
 from collections.abc import Mapping
+from itertools import takewhile
 from pathlib import Path
 
-from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, hf_hub_download, snapshot_download
-from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationDelete,
+    GitCommitInfo,
+    HfApi,
+    hf_hub_download,
+    snapshot_download,
+)
+from huggingface_hub.errors import HfHubHTTPError, RemoteEntryNotFoundError
 
 from mico_hub.boards.live.store.database import StoreError
-from mico_hub.sources.retries import RequestError, retry
+from mico_hub.sources.retries import RequestError, bound_silence, retry
 
-DATABASE, UPLOADS, RULES, TRUTH = "board.sqlite", "uploads", "board.toml", "truth"
+RULES, TRUTH = "board.toml", "truth"
+CHANGE = "change.txt"
+"""Another one in every commit."""
 RETRIES = 2
 _ADDRESS = re.compile(r"hf://datasets/([\w.-]+/[\w.-]+)/?")
 
 
-class ChangedError(Exception):
-    """Somebody else changed the repository."""
+class ChangedError(StoreError):
+    """Somebody else changed the repository; nothing was changed here."""
+
+
+class OvertakenError(Exception):
+    """A change was made, its answer was lost, and somebody else has changed the repository since."""
 
 
 class Repository:
@@ -35,6 +49,7 @@ class Repository:
             StoreError: It is public.
             RequestError: It is not there, or this token may not see it.
         """
+        bound_silence()
         self.name = name
         self._api = HfApi()
         found = retry(lambda: self._api.dataset_info(name), name, RETRIES)
@@ -62,7 +77,7 @@ class Repository:
             def download() -> Path | None:
                 try:
                     return Path(hf_hub_download(self.name, path, repo_type="dataset", revision=at, local_dir=folder))
-                except EntryNotFoundError:
+                except RemoteEntryNotFoundError:  # its relatives say that the Hub could not be asked
                     return None
 
             found = retry(download, f"{self.name}: {path}", RETRIES)
@@ -90,16 +105,18 @@ class Repository:
 
         Raises:
             ChangedError: The repository is not at `head` any more; nothing was changed.
+            OvertakenError: It was changed so, and then by somebody else.
             RequestError: It did not work; whether it was changed is not known.
         """
         title = f"{about} ({secrets.token_hex(8)})"
 
         def attempt() -> str:
+            changed = {**contents, CHANGE: title.encode()}  # or the client makes no commit where content is the same
             operations = [
                 CommitOperationDelete(path)
                 if content is None
                 else CommitOperationAdd(path, content if isinstance(content, bytes) else str(content))
-                for path, content in contents.items()
+                for path, content in changed.items()
             ]
             try:
                 return self._api.create_commit(
@@ -110,13 +127,23 @@ class Repository:
                     raise RequestError(f"{self.name} takes no more changes for now; try again later") from error
                 if error.response.status_code != 412:
                     raise
-                last = self._api.list_repo_commits(self.name, repo_type="dataset")[0]
-                if last.title == title:  # done before, and the answer was lost
-                    return last.commit_id
-                raise ChangedError from error
+                return self._done(title)
 
         self.head = retry(attempt, f"keeping the board in {self.name}", RETRIES)
         return self.head
+
+    def _done(self, title: str) -> str:
+        """The commit of that title, which was made before its answer was lost. Raises as `push`."""
+        since = [commit.title for commit in self._since_head()]
+        if title in since[1:]:
+            raise OvertakenError
+        if title not in since:
+            raise ChangedError(f"{self.name}: somebody else changed it meanwhile; try again")
+        return self.latest()
+
+    def _since_head(self) -> list[GitCommitInfo]:
+        commits = self._api.list_repo_commits(self.name, repo_type="dataset")
+        return list(takewhile(lambda commit: commit.commit_id != self.head, commits))
 
 
 def repository_of(data: str) -> str | None:

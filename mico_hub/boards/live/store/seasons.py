@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from mico_hub.boards.live.store.database import Database, now, text
 
@@ -23,18 +24,36 @@ class Season:
 class Seasons(Database):
     """The tables of seasons, phases and reports."""
 
-    def add_season(self, track: str, source: str, truth: str, fingerprints: Mapping[str, str]) -> Season:
-        """Begins a track's next season, with dev open and final hidden."""
+    def add_season(
+        self,
+        track: str,
+        source: str,
+        truth: str,
+        fingerprints: Mapping[str, str],
+        files: Mapping[str, Path | None] | None = None,
+    ) -> Season:
+        """Begins a track's next season, with dev open and final hidden; one of the same suites is begun once.
+
+        Args:
+            track: The track.
+            source: Where its suites are; empty: wherever `mico` is.
+            truth: The folder with their hidden membership; empty: where the store has it.
+            fingerprints: Suite -> its fingerprint.
+            files: As of `Database.change`, to be kept with it.
+        """
 
         def add(db: sqlite3.Connection) -> None:
-            began = text(now(db))
-            values = (track, source, truth, json.dumps(dict(fingerprints)), began)
+            began, prints = text(now(db)), json.dumps(dict(fingerprints))
+            query = "SELECT fingerprints FROM seasons WHERE track = ? ORDER BY id DESC LIMIT 1"
+            if (last := db.execute(query, (track,)).fetchone()) and last["fingerprints"] == prints:
+                return
+            values = (track, source, truth, prints, began)
             query = "INSERT INTO seasons (track, source, truth, fingerprints, started) VALUES (?, ?, ?, ?, ?)"
             number = db.execute(query, values).lastrowid
             for split, state in (("dev", "open"), ("final", "hidden")):
                 db.execute("INSERT INTO phases VALUES (?, ?, ?, ?)", (number, split, state, began))
 
-        self.change(add)
+        self.change(add, files)
         return self.season(track)
 
     def season(self, track: str) -> Season:

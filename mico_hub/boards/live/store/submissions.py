@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 
 from mico_hub.boards.live.answers import Answer, Told
 from mico_hub.boards.live.rules import Rules
-from mico_hub.boards.live.store.database import Database, now, text
+from mico_hub.boards.live.store.database import UPLOADS, Database, last, now, text
 from mico_hub.boards.live.store.participants import Participant
 from mico_hub.boards.live.store.seasons import Season
 from mico_hub.cache import atomic_path
@@ -74,9 +74,10 @@ class Submissions(Database):
             RefusedError: The phase is closed, or a limit is reached; it says which, and until when.
             DiskError: There is no room.
         """
-        if not participant.baseline:
-            with self.connection() as db:  # what a limit refuses is not written first
-                _allow(db, rules, season, participant, now(db))
+        with self.connection() as db:
+            asked = now(db)  # what counts, though it may wait to be kept
+            if not participant.baseline:
+                _allow(db, rules, season, participant, asked)  # what a limit refuses is not written first
         number, digest = secrets.token_hex(8), hashlib.sha256(content).hexdigest()
         path = self._upload(number)
         with atomic_path(path, len(content)) as temporary, temporary.open("wb") as stream:
@@ -85,7 +86,7 @@ class Submissions(Database):
             os.fsync(stream.fileno())
 
         def accept(db: sqlite3.Connection) -> None:
-            received = now(db)
+            received = max(asked, last(db) or asked)
             if not participant.baseline:
                 _allow(db, rules, season, participant, received)
             row = (number, season.id, participant.id, text(received), len(content), digest, json.dumps(dict(about)))
@@ -96,7 +97,7 @@ class Submissions(Database):
             )
 
         try:
-            self.change(accept, {path.name: path})
+            self.change(accept, {f"{UPLOADS}/{path.name}": path})
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -106,7 +107,7 @@ class Submissions(Database):
         """Where its content is."""
         path = self._upload(submission)
         if self._keeper and not path.exists():
-            self._keeper.fetch(path.name, path)
+            self._keeper.fetch(f"{UPLOADS}/{path.name}", path)
         return path
 
     def _upload(self, submission: str) -> Path:
@@ -188,7 +189,7 @@ class Submissions(Database):
             query = "UPDATE submissions SET state = ?, problems = ?, server = NULL WHERE id = ? AND state = ?"
             _one(db.execute(query, (REFUSED, json.dumps(list(problems)), submission, SCORING)))
 
-        return self.later(refuse, {} if keep else {self._upload(submission).name: None})
+        return self.later(refuse, {} if keep else {f"{UPLOADS}/{submission}.zip": None})
 
     def tell(self, submission: str, splits: Sequence[str], answer: Callable[[Told], Answer]) -> Future[None]:
         """Says what comes of a submission that was claimed.
