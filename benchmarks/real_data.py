@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from mico_hub import loading, tables
-from mico_hub.attacks import LADDER, prepare, to_predictions
+from mico_hub.attacks import ladder, prepare, to_predictions
 from mico_hub.cli import frame
 from mico_hub.data import BaseDataset, load_base
 from mico_hub.data.base import content_digest
@@ -149,10 +149,11 @@ def run(trial: Trial, out: Path) -> list[Result]:
 
 def attacked(rows: list[Row], data: BaseDataset, source: Path) -> tuple[list[Result], list[str]]:
     """A result for each attack, each model with the others as shadows; and what attacks do with few shadow models."""
-    ready = prepare(LADDER, rows, None, str(source), data)
     suite = loading.handle_of(rows[0], source)
+    attacks = ladder(suite)
+    ready = prepare(attacks, rows, None, str(source), data)
     results, few = [], dict[str, list[str]]()
-    for attack in Bar(LADDER, desc="attacks", leave=False):
+    for attack in Bar(attacks, desc="attacks", leave=False):
         predictions = to_predictions(ready.scores(attack))
         few.setdefault(ready.too_few(attack), []).append(attack.name)
         by_model = {row["model_id"]: of_model for row, of_model in zip(rows, predictions, strict=True)}

@@ -31,6 +31,7 @@ from mico_hub.release.consistency import checkpoint_path
 from mico_hub.release.disclosure import Measured, disclose
 from mico_hub.release.manifest import Manifest
 from mico_hub.signals import OUTPUT_SIGNALS, Frame, Layout
+from mico_hub.signals.values import Models
 from mico_hub.splits import draw
 from mico_hub.suites import SPLITS, SUITES
 from mico_hub.training.sgd import exact_arithmetic
@@ -58,16 +59,17 @@ def compute() -> None:
             networks = [models.initialise("mlp", os.urandom(16)).eval() for _ in range(10)]
             ours += seconds_of(
                 lambda networks=networks: signals.values_of(  # type: ignore[misc]
-                    networks, subset(data, records, "cpu"), OUTPUT_SIGNALS, "cpu"
+                    networks, data, records, OUTPUT_SIGNALS, "cpu"
                 )
             )
             loop += seconds_of(lambda networks=networks: [with_a_loader(each) for each in networks[:2]]) * 5  # type: ignore[misc]
         what = f"{MLPS} MLPs x {RECORDS:,} records (the loop: {MLPS // 5}, times 5)"
         rows.append((what, f"{ours:.1f}", f"{loop:.1f}", f"{loop / ours:.2f}"))
-        images = subset(load_base("cifar10"), np.arange(IMAGES), "cpu")
+        cifar10 = load_base("cifar10")
+        images = subset(cifar10, np.arange(IMAGES), "cpu")
         network = models.initialise("cnn", os.urandom(16)).eval()
         pairs = [
-            (seconds_of(lambda: signals.values_of([network], images, OUTPUT_SIGNALS, "cpu")), convolutions())
+            (seconds_of(lambda: Models([network], cifar10, OUTPUT_SIGNALS, "cpu").values(images)), convolutions())
             for _ in range(ROUNDS)
         ]
         ours, alone = (median(side) for side in zip(*pairs, strict=True))

@@ -2,17 +2,21 @@
 
 import inspect
 import json
+import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean, stdev
 from types import MappingProxyType
 from typing import Any
+
+from scipy.stats import t as student
 
 from mico_hub import tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.data import DATASETS
-from mico_hub.signals import GRADIENT_NORM, OUTPUT_SIGNALS
+from mico_hub.signals import GRADIENT_COEFFICIENT, GRADIENT_NORM, OUTPUT_SIGNALS
 from mico_hub.suites import SUITES
 from mico_hub.training.accounting import calibrate
 
@@ -32,14 +36,38 @@ def twins() -> str:
 
 
 def scores() -> str:
-    """Attacks by suites: TPR at 10% FPR with its interval; an attack that was not measured has dashes."""
+    """Attacks by suites, means over fresh ones with t intervals; an attack that was not measured has dashes."""
     measured: dict[str, dict[str, Any]] = json.loads(EXPECTED_SCORES.read_bytes())
 
-    def cell(found: Mapping[str, float] | None) -> str:
-        return f"{found['tpr']:.1%} ({found['low']:.1%} to {found['high']:.1%})" if found else "-"
+    def table(what: str, key: str, sign: str = "") -> str:
+        def cell(found: Mapping[str, Any] | None) -> str:
+            if not found:
+                return "-"
+            mean, half = mean_and_half(found[key])
+            return f"{100 * mean:{sign}.1f}" + (f" ± {100 * half:.1f}" if half is not None else "")
 
-    rows = [(name, *(cell(of_suite.get(name)) for of_suite in measured.values())) for name in ATTACKS]
-    return tables.markdown(("attack", *measured), rows)
+        def label(name: str) -> str:
+            few = {of[name]["models"] for of in measured.values() if name in of and of[name]["models"] < 100}
+            return f"{name} ({few.pop()} targets)" if few else name
+
+        rows = [(label(name), *(cell(of_suite.get(name)) for of_suite in measured.values())) for name in ATTACKS]
+        return tables.markdown((what, *measured), rows)
+
+    return "\n\n".join(
+        (
+            table("TPR at 10% FPR, %", "tpr"),
+            table("TPR at 1% FPR, %", "tpr_1"),
+            table("ahead of lira_shrunken at 10% FPR, points", "ahead", "+"),
+        )
+    )
+
+
+def mean_and_half(values: Sequence[float]) -> tuple[float, float | None]:
+    """The mean of independent values, and half of its 95% t interval; None where there is one value."""
+    if len(values) < 2:
+        return fmean(values), None
+    half = student.ppf(0.975, len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return fmean(values), float(half)
 
 
 def headroom() -> str:
@@ -55,7 +83,8 @@ def signals() -> str:
     """What each signal is."""
     of_outputs = [(name, inspect.getdoc(of) or "") for name, of in OUTPUT_SIGNALS.items()]
     layers = f"Over all parameters, white-box; of MLPs also by layer, `{GRADIENT_NORM}_layer_1`, ..."
-    return tables.markdown(("name", ""), [*of_outputs, (GRADIENT_NORM, layers)])
+    coefficient = "How much of its gradient is in the weights, beyond other records'; white-box, of MLPs (below)."
+    return tables.markdown(("name", ""), [*of_outputs, (GRADIENT_NORM, layers), (GRADIENT_COEFFICIENT, coefficient)])
 
 
 TABLES: Mapping[tuple[str, str], Callable[[], str]] = MappingProxyType(

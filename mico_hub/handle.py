@@ -1,5 +1,6 @@
 """The handle to a suite where it is: rows, models, challenges, truth and signals come when they are used."""
 
+import importlib.util
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
@@ -321,6 +322,16 @@ class Handle:
                 f"{self.place} has no signal {name} of {self.name}; `mico-hub signals` computes it from the models"
             )
         return found
+
+    def at_hand(self, name: str) -> bool:
+        """Whether a signal is of every suite, is published with this one, or is to be computed as none is published."""
+        from mico_hub import signals
+
+        if name in signals.SIGNALS or self._signals_in(self.place, name) is not None:
+            return True
+        if self._signals_in(self.place, "margin") is not None or importlib.util.find_spec("torch") is None:
+            return False
+        return name in signals.signals_of(self.manifest.suite.model)
 
     def find_signals(self, row: Row, name: str) -> "Signals | None":
         """As `signals`, from the places that a row can be of; None where none has them."""

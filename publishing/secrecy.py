@@ -26,7 +26,6 @@ from mico_hub import signals, tables
 from mico_hub.data import DATASETS, BaseDataset
 from mico_hub.messages import counted, listed
 from mico_hub.models import load_start, prepared
-from mico_hub.models.records import subset
 from mico_hub.release import checkpoints, repository
 from mico_hub.release.disclosure import Measured, disclose, hidden_splits
 from mico_hub.release.folder import PRIVATE, SuiteFolder
@@ -253,9 +252,7 @@ class _Models:
     ) -> Iterator[str]:
         """Signals of a model that are not what its checkpoint gives, on every record that has one."""
         for kind, records in layout.parts(row).items():
-            again = signals.values_of(
-                [network], subset(self.data, records, "cpu"), [file.name for file in files], "cpu"
-            )
+            again = signals.values_of([network], self.data, records, [file.name for file in files], "cpu")
             for file in files:
                 published, recomputed = file.values([row], records)[0], again[file.name][0]
                 if not (close := np.isclose(published, recomputed, rtol=SIGNAL_SLACK, atol=SIGNAL_SLACK / 10)).all():

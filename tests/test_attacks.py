@@ -27,13 +27,15 @@ from mico_hub.attacks import (
     calibrated,
     classifier,
     find,
+    joint,
     lira,
     own_shadows,
     prepare,
     rmia,
     to_predictions,
 )
-from mico_hub.attacks.base import Evidence, Population, TooFewShadowsError, Values
+from mico_hub.attacks.arrays import OnPopulation
+from mico_hub.attacks.base import Evidence, Population, TooFewShadowsError, Values, out_means
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.repository import public_rows
 from mico_hub.release.rows import Row
@@ -68,6 +70,7 @@ def drawn(seed: int = 0, models: int = 20, records: int = 50, few: bool = True) 
         "margin": Values(np.log(target / (1 - target)), np.log(p / (1 - p))),
         "modified_entropy": Values(-np.log(target) * (1 - target), -np.log(p) * (1 - p)),
         "gradient_norm": Values(1 - target, 1 - p),
+        "gradient_coefficient": Values(rng.normal(size=records) + target, rng.normal(size=p.shape) + 2 * p),
     }
     of_population = rng.random((models, 30)) < 0.6
     z = 1 / (1 + np.exp(-rng.normal(size=(models, 30)) - of_population))
@@ -146,6 +149,61 @@ def test_effects_that_vary_no_more_than_chance_lets_them_are_all_the_mean_one() 
     mean = np.array([1, 3.25, 6])
     given_in, given_out = (norm.logpdf([2, 5, 8], mean + half, np.sqrt(2)) for half in (13 / 12, -13 / 12))
     assert lira.shrunken(given_points) == pytest.approx(given_in - given_out)
+
+
+def test_joint_signals_are_the_naive_ones_on_random_data() -> None:
+    """Loops over records: the direction, a line through effects, and the ratio, one number at a time."""
+    given_points = drawn(few=False)
+    seen = [given_points.signals[name] for name in ("margin", "gradient_coefficient")]
+    member = given_points.member
+    both = [
+        [np.column_stack([of.shadows[side[:, p], p] for of in seen]) for side in (member, ~member)] for p in range(50)
+    ]
+    squares = sum(np.cov(side.T, bias=True) * len(side) for record in both for side in record)
+    free = sum(len(side) - 1 for record in both for side in record)
+    counts = np.array([len(a) * len(b) / (len(a) + len(b)) for a, b in both])
+    differences = np.array([a.mean(axis=0) - b.mean(axis=0) for a, b in both])
+    direction = np.linalg.inv(squares / free) @ np.average(differences, axis=0, weights=counts)
+    projected = [(a @ direction, b @ direction) for a, b in both]
+    s_in, s_out = (
+        sum(((record[side] - record[side].mean()) ** 2).sum() for record in projected)
+        / sum(len(record[side]) - 1 for record in projected)
+        for side in (0, 1)
+    )
+    effects = np.array([a.mean() - b.mean() for a, b in projected])
+    errors = np.array([s_in / len(a) + s_out / len(b) for a, b in projected])
+    easiness = np.array([b[:, 0].mean() for _, b in both])
+    real = max(0.0, effects.var(ddof=1) - errors.mean())
+    design = np.column_stack([np.ones(50), easiness])
+    scale = 1 / (real + errors)
+    line = design @ np.linalg.solve(design.T @ (scale[:, None] * design), design.T @ (scale * effects))
+    real = max(0.0, ((effects - line) ** 2).sum() / 48 - errors.mean())
+    expected = []
+    for p, (a, b) in enumerate(projected):
+        effect = line[p] + real / (real + errors[p]) * (effects[p] - line[p])
+        out = np.concatenate([a, b]).mean() - effect * len(a) / (len(a) + len(b))
+        phi = sum(weight * values.target[p] for weight, values in zip(direction, seen, strict=True))
+        expected.append(norm.logpdf(phi, out + effect, s_in**0.5) - norm.logpdf(phi, out, s_out**0.5))
+    assert joint.joint(given_points) == pytest.approx(expected)
+
+
+def test_a_signal_that_tells_nothing_changes_nothing_by_its_scale() -> None:
+    """Nor does one of another unit: the direction takes it out again."""
+    given_points = drawn(few=False)
+    scores = joint.joint(given_points)
+    scaled = {name: Values(1e3 * v.target, 1e3 * v.shadows) for name, v in given_points.signals.items()}
+    assert joint.joint(Evidence(scaled, given_points.member)) == pytest.approx(scores)
+
+
+def test_a_signal_twice_is_that_signal_and_one_that_is_constant_is_refused() -> None:
+    given_points = drawn(few=False)
+    margin = given_points.signals["margin"]
+    twice = Evidence({"margin": margin, "gradient_coefficient": margin}, given_points.member)
+    alone = lira.shrunken_ratio(margin, given_points.member, out_means(margin.shadows, given_points.member))
+    assert joint.joint(twice) == pytest.approx(alone)
+    constant = Values(np.zeros(50), np.zeros(margin.shadows.shape))
+    with pytest.raises(TooFewShadowsError, match="expected signals that vary"):
+        joint.joint(Evidence({"margin": margin, "gradient_coefficient": constant}, given_points.member))
 
 
 def test_effects_need_a_record_with_models_on_both_sides() -> None:
@@ -262,7 +320,7 @@ def test_the_classifier_learns_what_membership_looks_like() -> None:
         given_points = drawn(seed)
         members = rng.random(50) < 0.5
         for name, seen in given_points.signals.items():
-            shift = {"loss": -1.0, "modified_entropy": -1.0, "margin": 1.0, "gradient_norm": 0.0}[name]
+            shift = {"loss": -1.0, "modified_entropy": -1.0, "margin": 1.0, "gradient_norm": 0.0}.get(name, 0.0)
             seen.target[members] += shift
         scores.append(classifier.score(given_points))
         labels.append(members)
@@ -271,10 +329,20 @@ def test_the_classifier_learns_what_membership_looks_like() -> None:
 
 def test_thresholds_use_the_target_alone() -> None:
     given_points = drawn()
-    for name, signal in (("loss", "loss"), ("entropy", "modified_entropy"), ("gradient_norm", "gradient_norm")):
+    for name, signal in (("loss", "loss"), ("entropy", "modified_entropy")):
         assert ATTACKS[name].score(given_points) == pytest.approx(-given_points.signals[signal].target)
         assert not ATTACKS[name].uses_shadows
-    assert [name for name, attack in ATTACKS.items() if attack.white_box] == ["gradient_norm"]
+    assert [name for name, attack in ATTACKS.items() if attack.white_box] == [
+        "lira_joint", "gradient_norm", "distinguisher_joint",
+    ]  # fmt: skip
+
+
+def test_the_shadow_models_say_which_way_the_gradient_norm_goes() -> None:
+    given_points = drawn()
+    norms = given_points.signals["gradient_norm"]
+    assert ATTACKS["gradient_norm"].score(given_points) == pytest.approx(-norms.target)
+    turned = Evidence({"gradient_norm": Values(norms.target, 1 - norms.shadows)}, given_points.member)
+    assert ATTACKS["gradient_norm"].score(turned) == pytest.approx(norms.target)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -286,7 +354,7 @@ def test_every_attack_scores_records_that_few_models_have_or_lack(name: str) -> 
     assert np.isfinite(scores).all()
     assert bool(attack.with_few_shadows) == attack.uses_shadows
     assert attack.name == name
-    assert set(attack.signals) <= set(signals.SIGNALS)
+    assert all(map(signals.is_signal, attack.signals))
 
 
 @pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.uses_shadows])
@@ -463,7 +531,7 @@ def test_a_function_and_an_object_are_attacks(published: Path) -> None:
     for wrong in (7, None, object()):
         with pytest.raises(AttackError, match="is not an attack: expected a function score"):
             mico_hub.attack(wrong, suite)  # type: ignore[arg-type]
-    with pytest.raises(AttackError, match="own_shadows have signals of outputs alone"):
+    with pytest.raises(AttackError, match="own_shadows have signals of outputs and gradient_coefficient, got"):
         Attack("mine", by_shadows, signals=("gradient_norm",), needs=("own_shadows",))
     by_logits.needs = ["logit"]  # type: ignore[attr-defined]
     with pytest.raises(AttackError, match=r"by_logits is not an attack: expected needs to be .* logits, model, got"):
@@ -483,7 +551,9 @@ def test_the_truth_of_a_target_is_no_evidence(published: Path) -> None:
 
 
 def test_an_unknown_attack_names_those_there_are() -> None:
-    with pytest.raises(ValueError, match=r"unknown attack 'lire'\. Did you mean 'lira'\? There are: entropy, grad"):
+    with pytest.raises(
+        ValueError, match=r"unknown attack 'lire'\. Did you mean 'lira'\? There are: entropy, loss, diff"
+    ):
         mico_hub.attack("lire", [])
 
 
@@ -506,3 +576,81 @@ def test_whatever_means_models_is_attacked(published: Path) -> None:
             mico_hub.attack("loss", wrong, source=source)
     with pytest.raises(ValueError, match="expected at least one model to attack, got none"):
         mico_hub.attack("loss", [], source=source)
+
+
+# ---- on anybody's arrays
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_arrays_give_the_scores_of_a_suite(name: str) -> None:
+    evidence, attack = drawn(), ATTACKS[name]
+    target = {signal: seen.target for signal, seen in evidence.signals.items()}
+    shadows = {signal: seen.shadows.tolist() for signal, seen in evidence.signals.items()}
+    assert evidence.population is not None
+    of_population = evidence.population.signals
+    population = OnPopulation(
+        {signal: seen.target for signal, seen in of_population.items()},
+        {signal: seen.shadows for signal, seen in of_population.items()},
+        evidence.population.member.astype(int),
+    )
+    got = mico_hub.attacks.run(name, target, shadows, evidence.member.astype(int), population)
+    assert got == pytest.approx(attack.score(evidence))
+
+
+def test_one_signal_needs_no_name_and_a_function_will_do() -> None:
+    evidence = drawn()
+    seen = evidence.signals["margin"]
+    expected = ATTACKS["lira"].score(evidence)
+    assert mico_hub.attacks.run("lira", seen.target, seen.shadows, evidence.member) == pytest.approx(expected)
+    assert mico_hub.attacks.run(lira.online, seen.target, seen.shadows, evidence.member) == pytest.approx(expected)
+    loss = evidence.signals["loss"].target
+    assert mico_hub.attacks.run("loss", {"loss": loss}) == pytest.approx(-loss)
+
+
+ONE = [[1.0]]
+WRONG: list[tuple[str, tuple[Any, ...], list[str]]] = [
+    ("lira", ([1.0, 2.0],), ["lira compares with shadow models: expected shadows and member"]),
+    (
+        "lira",
+        ({"loss": [1.0]}, {"loss": ONE}, [[1]]),
+        ["target: expected the signals margin, got loss", "shadows: expected the signals margin, got loss"],
+    ),
+    ("lira", ([1.0, 2.0], [[1.0, 2.0]], [[0.5, 1]]), ["member: expected booleans of shape (shadow models, 2), got"]),
+    (
+        "lira",
+        ([1.0, np.nan], [[1.0, 2.0, 3.0]], [[0, 1]]),
+        [
+            "shadows, margin: expected shape (1, 2), as member has, got (1, 3)",
+            "target, margin: expected finite values, 1 are not",
+        ],
+    ),
+    ("lira_joint", ([1.0],), ["target: expected signals by name, margin, gradient_coefficient, got an array"]),
+    ("loss", ([1.0],), ["target: expected signals by name, loss, got an array"]),
+    ("rmia", ({"loss": [1.0]}, {"loss": ONE}, [[1]]), ["rmia needs a population"]),
+    (
+        "rmia",
+        ({"loss": [1.0]}, {"loss": ONE}, [[1]], OnPopulation({"loss": [1.0]}, {"loss": [[1.0, 2.0]]}, [[1]])),
+        ["population.shadows, loss: expected"],
+    ),
+    ("lira", ([1.0], ONE, True), ["member: expected booleans of shape (shadow models, 1), got bool of shape ()"]),
+    ("lira", (1.0, ONE, [[1]]), ["target, margin: expected one number a record, (0,), got ()"]),
+    ("lira", ([[1.0], [1.0, 2.0]], ONE, [[1]]), ["target, margin: expected an array: "]),
+    ("lira", (["a"], ONE, [[1]]), ["target, margin: expected numbers"]),
+    ("lira", ([1.0] * 3, [[1.0] * 3] * 4, [[1, 0, 1]] * 2 + [[0, 1, 0]] * 2), ["3 of 3 scores are not finite"]),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "problems"), WRONG)
+def test_wrong_arrays_are_refused_with_all_that_is_wrong(
+    name: str, arguments: tuple[Any, ...], problems: list[str]
+) -> None:
+    with pytest.raises(AttackError) as error:
+        mico_hub.attacks.run(name, *arguments)
+    for problem in problems:
+        assert problem in str(error.value)
+
+
+def test_what_only_a_suite_gives_is_named() -> None:
+    attack = Attack("mine", lambda evidence: np.zeros(1), signals=(), needs=("model", "records"))
+    with pytest.raises(AttackError, match="mine needs model, which only a suite gives"):
+        mico_hub.attacks.run(attack, {})

@@ -57,7 +57,7 @@ def test_the_published_folder_holds_data_and_a_card_alone(published: Path) -> No
         expected += [f"{name}/dev/model_{i}.safetensors" for i in (4, 5)]
         expected += [f"{name}/final/model_{i}.safetensors" for i in (6, 7)]
         if name != "digits_inf":
-            signals = (*SIGNALS, "gradient_norm_layer_1", "gradient_norm_layer_2")
+            signals = (*SIGNALS, "gradient_coefficient", "gradient_norm_layer_1", "gradient_norm_layer_2")
             expected += [f"{name}/signals/{signal}.safetensors" for signal in signals]
     assert paths == sorted(expected)
 

@@ -50,7 +50,7 @@ def test_attacks_lists_what_each_sees_and_needs(capsys: pytest.CaptureFixture[st
     assert max(map(len, out.splitlines())) <= 180
     rows = {line.split()[0]: line for line in out.splitlines()[2:]}
     assert list(rows) == list(ATTACKS)
-    needs = {"rmia": "black-box  published      population  ", "gradient_norm": "white-box  none           -  ",
+    needs = {"rmia": "black-box  published      population  ", "gradient_norm": "white-box  published      -  ",
              "distinguisher": "black-box  its own        revealed training records  margin  "}  # fmt: skip
     assert all(words in rows[name] for name, words in needs.items())
     assert rows["lira"].endswith("Carlini et al. 2022")
@@ -476,8 +476,8 @@ def test_what_is_wrong_with_an_attack_of_ones_own_is_said(
 def test_an_attack_that_there_is_not_is_named(work: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "lire")
     assert code == 2
-    assert "unknown attack 'lire'. Did you mean 'lira'? There are: entropy, gradient_norm, loss," in err
-    assert err.endswith("distinguisher, or a file NAME.py, or all\n")
+    assert "unknown attack 'lire'. Did you mean 'lira'? There are: entropy, loss, difficulty," in err
+    assert err.endswith("distinguisher_joint, or a file NAME.py, or all\n")
     code, _, err = run(capsys, "attack", "digits_inf", "--attack", "none.py")
     assert code == 2
     assert "no file none.py" in err

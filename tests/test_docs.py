@@ -43,9 +43,11 @@ def test_the_first_lines_run_and_print_what_the_readme_says(
     assert printed != documented  # the same figures again would mean that the keys were not fresh
 
 
-def test_the_audit_of_a_model_made_elsewhere_runs_and_prints_what_the_document_says(tmp_path: Path) -> None:
+@pytest.mark.long
+@pytest.mark.parametrize("document", ["auditing.md", "attacks.md"])
+def test_what_is_done_with_a_model_made_elsewhere_prints_what_the_document_says(document: str, tmp_path: Path) -> None:
     """Its numbers are of fresh coins, and differ."""
-    text = (ROOT / "docs" / "auditing.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
     found = re.search(r"<!-- example.*?```python\n(.*?)```\n```\n(.*?)```", text, re.DOTALL)
     assert found
     done = fresh.run("-c", found[1], cwd=tmp_path)

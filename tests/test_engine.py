@@ -23,12 +23,11 @@ from synthetic import base_dataset, small, tiny_roberta
 from mico_hub.attacks import own_shadows
 from mico_hub.data import load_base
 from mico_hub.models import initialise
-from mico_hub.models.records import subset
 from mico_hub.randomness import Keys
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError
-from mico_hub.signals import OUTPUT_SIGNALS, SIGNALS, signals_of, values_of
+from mico_hub.signals import THERE_ARE, signals_of, values_of
 from mico_hub.sources import embedded
 from mico_hub.sources.original import files, release
 from mico_hub.sources.original.hub import Hub
@@ -81,8 +80,8 @@ def weights(name: str) -> list[float]:
 def signal_values() -> dict[str, list[float]]:
     """Every signal of a network on some digits."""
     data = load_base("digits")
-    records = subset(data, np.arange(0, 1_797, 150), "cpu")
-    values = values_of([initialise("digits_mlp", KEYS.noise)], records, signals_of("digits_mlp"), "cpu")
+    network = initialise("digits_mlp", KEYS.noise)
+    values = values_of([network], data, np.arange(0, 1_797, 150), signals_of("digits_mlp"), "cpu")
     return {name: [float(value) for value in of_signal[0]] for name, of_signal in values.items()}
 
 
@@ -203,8 +202,8 @@ def test_a_signal_more_makes_caches_again(monkeypatch: pytest.MonkeyPatch) -> No
     row: Any = {"suite": "a", "split": "dev", "model_id": 4, "sha256": "0" * 64, "challenge": [1], "training": [2]}
     manifest = Manifest(SUITES["digits_hi"], 1.0, "0" * 64, True, "", {})
     before = embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest)
-    monkeypatch.setattr(embedded, "SIGNALS", (*SIGNALS, "another"))
-    monkeypatch.setattr(own_shadows, "OUTPUT_SIGNALS", {**OUTPUT_SIGNALS, "another": None})
+    monkeypatch.setattr(embedded, "THERE_ARE", f"{THERE_ARE}, another")
+    monkeypatch.setattr(own_shadows, "signals_of", lambda network: (*signals_of(network), "another"))
     after = embedded.folder_of("digits_hi"), own_shadows._kept(row, manifest)
     assert not set(before) & set(after)
 

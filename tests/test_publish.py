@@ -230,7 +230,7 @@ def test_a_maintainer_publishes_and_a_stranger_loads(place: Workplace, tmp_path:
     assert not place.hub.repositories
     done = passed(place.command("publish.py", "mico", PUBLIC))
     assert "no leak found" in done
-    assert "org/mico: 51 of 51 files" in done
+    assert "org/mico: 53 of 53 files" in done
     assert "org/mico@v1 is" in done
     assert place.online() == place.here()
     suites = place.folder / "suites"
@@ -246,7 +246,7 @@ def test_a_maintainer_publishes_and_a_stranger_loads(place: Workplace, tmp_path:
 
     before = place.commits(), place.commits(TRUTH)
     again = passed(place.run("publish.py", "mico", PUBLIC))
-    assert "org/mico: 0 of 51 files" in again
+    assert "org/mico: 0 of 53 files" in again
     assert (place.commits(), place.commits(TRUTH)) == before
     assert "are online byte for byte" in passed(place.run("publish.py", "mico", PUBLIC, "--verify"))
 
@@ -273,15 +273,15 @@ def test_a_run_that_is_killed_goes_on(place: Workplace) -> None:
         run.send_signal(signal.SIGKILL)
         assert run.wait().returncode == -signal.SIGKILL
         assert "README.md" not in place.online()
-        assert sent <= len(place.online()) < 51
+        assert sent <= len(place.online()) < 53
         sent = len(place.online())
     assert sent >= 5
     place.hub.delay = 0
     before = len(place.hub.requests)
     done = passed(place.publish(batch=5))
-    assert f"org/mico: {51 - sent} of 51 files" in done
+    assert f"org/mico: {53 - sent} of 53 files" in done
     puts = [path for method, path in place.hub.requests[before:] if method == "PUT"]
-    assert len(puts) == len(set(puts)) <= 51 - sent
+    assert len(puts) == len(set(puts)) <= 53 - sent
     assert place.online() == place.here()
 
 
@@ -290,7 +290,7 @@ def test_failures_in_passing_are_tried_again_and_others_reported(place: Workplac
     place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 1, after=True)  # done, and the answer is lost
     place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 1, 412)  # somebody else's commit came first
     done = passed(place.publish(batch=10))
-    assert "org/mico: 51 of 51 files" in done
+    assert "org/mico: 53 of 53 files" in done
     assert place.online() == place.here()
     place.hub.rename("dataset", PUBLIC, "org/old")
     place.hub.rename("dataset", TRUTH, "org/old-truth")
@@ -298,7 +298,7 @@ def test_failures_in_passing_are_tried_again_and_others_reported(place: Workplac
     place.hub.fail(r"POST /api/datasets/org/mico/commit/main", 10_000, 500)
     message = refused(place.publish(batch=10))
     assert "uploading to org/mico: " in message
-    assert "51 of 51 files are not online; resume with the same command:" in message
+    assert "53 of 53 files are not online; resume with the same command:" in message
     assert "digits_hi/dev/model_4.safetensors" in message
 
 

@@ -27,12 +27,14 @@ def test_every_command_trains_attacks_and_goes_on_where_it_was(
     monkeypatch.setattr(real_data, "package_folder", lambda: tiny_bert(tmp_path / "bert"))
     trial, out = toy(TRIALS[name]), tmp_path / "out"
     results = run(trial, out)
-    assert [result.attack for result in results] == [attack.name for attack in LADDER]
+    small = trial.suite.model.endswith("mlp")  # only such networks have the signal that it reads
+    expected = [attack.name for attack in LADDER if small or attack.name != "lira_joint"]
+    assert [result.attack for result in results] == expected
     assert all(len(result.membership) == 4 for result in results)
     printed = capsys.readouterr().out
     assert f"{name} " in printed
     assert "for 4 of 4 models" in printed
-    assert f"{trial.suite.name} train: {len(LADDER)} attacks" in printed
+    assert f"{trial.suite.name} train: {len(expected)} attacks" in printed
     again = run(trial, out)
     assert "for 0 of 4 models" in capsys.readouterr().out
     assert [result.tpr for result in again] == [result.tpr for result in results]

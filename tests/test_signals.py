@@ -1,3 +1,4 @@
+import copy
 import json
 import mmap
 import shutil
@@ -18,6 +19,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
+from sklearn.linear_model import Ridge
 from synthetic import base_dataset, tiny_roberta
 
 import mico_hub
@@ -26,7 +28,6 @@ from mico_hub.attacks import LADDER, prepare
 from mico_hub.data import DATASETS, DataError, load_base
 from mico_hub.handle import Handle
 from mico_hub.models import build, initialise, logits
-from mico_hub.models.records import subset
 from mico_hub.release import checkpoints
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import FolderError, read_rows
@@ -34,6 +35,7 @@ from mico_hub.signals import KNOWN, POPULATION, Layout, SignalError
 from mico_hub.signals.layout import public_order, public_population
 from mico_hub.signals.suite import compute_suite
 from mico_hub.sources import SourceError
+from mico_hub.splits import Indices
 from mico_hub.workers import Processes, ThisProcess
 from mico_hub.workers.cluster import ray_cluster
 
@@ -87,6 +89,69 @@ def naive(network: torch.nn.Module, data: mico_hub.data.BaseDataset, record: int
     return found
 
 
+def unit_gradients(network: torch.nn.Module, data: mico_hub.data.BaseDataset, records: Indices) -> torch.Tensor:
+    """(R, d) of one record at a time, by autograd at 0.7 of the weights, in float64, each of norm 1."""
+    at = copy.deepcopy(network).double()
+    for parameter in at.parameters():
+        parameter.data *= 0.7
+    found = []
+    for record in records:
+        inputs = data.inputs([record])
+        assert isinstance(inputs, torch.Tensor)
+        loss = torch.nn.functional.cross_entropy(at(inputs.double()), data.labels[int(record) : int(record) + 1])
+        gradient = torch.cat([part.flatten() for part in torch.autograd.grad(loss, list(at.parameters()))])
+        found.append(gradient / gradient.norm())
+    return torch.stack(found)
+
+
+def naive_coefficients(network: torch.nn.Module, data: mico_hub.data.BaseDataset, records: Indices) -> list[float]:
+    """-u . (I + F / r)^-1 theta, by the inverse on the population's span, in float64."""
+    population = signals.layout.public_population(len(data))
+    theta = torch.cat([part.data.flatten() for part in network.parameters()]).double()
+    basis, strengths, _ = torch.linalg.svd(unit_gradients(network, data, population).T, full_matrices=False)
+    along = basis.T @ theta
+    left = theta - basis @ along + basis @ (along / (1 + strengths**2 / len(population) / 1e-3))
+    return [float(value) for value in -unit_gradients(network, data, records) @ left]
+
+
+def test_the_coefficient_is_right_where_an_answer_is_sure() -> None:
+    """Where float32's p is 1 the gradient still has its direction; anybody's network has the signal by one call."""
+    data, network = load_base("digits"), initialise("digits_mlp", b"1" * 16)
+    for parameter in network.parameters():
+        parameter.data *= 20
+    population = signals.layout.public_population(len(data))
+    inputs = data.inputs(population)
+    assert isinstance(inputs, torch.Tensor)
+    labels = network(inputs).argmax(dim=1)  # the network's own answers, of many of which it is sure
+    assert network(inputs).softmax(dim=1).max() == 1
+    assert len(data) == len(population)
+    got = signals.gradient_coefficients(network, inputs[:200], labels[:200], (inputs, labels))
+    assert got == pytest.approx(naive_coefficients(network, replace(data, labels=labels), population[:200]), abs=1e-3)
+
+
+def test_weights_that_are_not_finite_have_signals_that_are_not() -> None:
+    """So that whoever keeps them says which model it is; other networks are refused."""
+    data, network = base_dataset("digits"), initialise("digits_mlp", b"1" * 16)
+    next(network.parameters()).data[0, 0] = torch.nan
+    got = signals.values_of([network], data, np.arange(5), ["gradient_coefficient"], "cpu")["gradient_coefficient"]
+    assert np.isnan(got).all()
+    other = torch.nn.Sequential(torch.nn.Linear(64, 8), torch.nn.ReLU(), torch.nn.Linear(8, 10))
+    one = torch.zeros(1, 64), torch.zeros(1, dtype=torch.int64)
+    with pytest.raises(SignalError, match="expected a chain of Linear and Tanh, with biases, got Sequential"):
+        signals.gradient_coefficients(other, *one, one)
+
+
+def test_the_coefficient_is_that_of_a_ridge_regression() -> None:
+    """Of a record of the population r Z times it; and of no population the projection on its own gradient."""
+    data = base_dataset("digits")
+    population, network = signals.layout.public_population(len(data)), initialise("digits_mlp", b"1" * 16)
+    got = signals.values_of([network], data, population, ["gradient_coefficient"], "cpu")["gradient_coefficient"][0]
+    unit = -unit_gradients(network, data, population).numpy()
+    theta = np.concatenate([part.detach().numpy().ravel() for part in network.parameters()])
+    ridge = Ridge(alpha=1e-3 * len(population), fit_intercept=False, solver="cholesky").fit(unit.T, theta)
+    assert got == pytest.approx(1e-3 * len(population) * ridge.coef_, rel=1e-3, abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("network", "dataset"),
     [("digits_mlp", "digits"), ("mlp", "purchase100"), ("cnn", "cifar10"), ("roberta", "sst2")],
@@ -96,28 +161,34 @@ def test_signals_are_those_of_a_loop(network: str, dataset: str, monkeypatch: py
     monkeypatch.setattr(signals.values, "BATCH", 5)
     monkeypatch.setattr(signals.values, "FLAT_BATCH", 7)
     monkeypatch.setattr(signals.values, "MICROBATCH", 3)
+    monkeypatch.setattr(signals.layout, "POPULATION", 40)
     data = base_dataset(dataset)
     models = [initialise(network, bytes([number]) * 16) for number in range(2)]
     copies = [initialise(network, bytes([number]) * 16) for number in range(2)]
     names = signals.signals_of(network)
     records = np.array([3, 59, 0, 17, 17, 4, 8, 30, 31, 2, 11])
-    got = signals.values_of(models, subset(data, records, "cpu"), names, "cpu")
+    got = signals.values_of(models, data, records, names, "cpu")
     for k, model in enumerate(copies):
+        coefficients = naive_coefficients(model, data, records) if "gradient_coefficient" in names else None
         for column, record in enumerate(records):
             expected = naive(model, data, int(record))
+            if coefficients is not None:
+                expected["gradient_coefficient"] = coefficients[column]
             for name in names:
                 assert got[name][k, column] == pytest.approx(expected[name], rel=1e-3, abs=1e-5), (name, record)
 
 
 def test_small_networks_have_signals_of_their_layers() -> None:
-    layers = ("gradient_norm_layer_1", "gradient_norm_layer_2")
+    layers = ("gradient_coefficient", "gradient_norm_layer_1", "gradient_norm_layer_2")
     assert signals.signals_of("digits_mlp") == (*signals.SIGNALS, *layers)
     assert signals.signals_of("cnn") == signals.SIGNALS
     assert all(map(signals.is_signal, layers))
     assert not signals.is_signal("gradient_norm_layer_0")
-    held = subset(base_dataset("cifar10"), np.array([0]), "cpu")
+    data, record = base_dataset("cifar10"), np.array([0])
     with pytest.raises(SignalError, match="expected a layer up to 0 of this network, got 1"):
-        signals.values_of([build("cnn")], held, ["gradient_norm_layer_1"], "cpu")
+        signals.values_of([build("cnn")], data, record, ["gradient_norm_layer_1"], "cpu")
+    with pytest.raises(SignalError, match="expected a chain of Linear and Tanh"):
+        signals.values_of([build("cnn")], data, record, ["gradient_coefficient"], "cpu")
 
 
 def test_the_layout_comes_from_public_rows(trained: Path) -> None:
@@ -293,7 +364,8 @@ def test_the_command_computes_and_explains(trained: Path, tmp_path: Path) -> Non
 
 def test_the_card_names_the_signals(published: Path) -> None:
     card = (published / "README.md").read_text()
-    names = "gradient_norm, gradient_norm_layer_1, gradient_norm_layer_2, loss, margin, modified_entropy"
+    of_gradients = "gradient_coefficient, gradient_norm, gradient_norm_layer_1, gradient_norm_layer_2"
+    names = f"{of_gradients}, loss, margin, modified_entropy"
     assert card.count(f"- **Signals**: {names}\n") == 2
     assert card.count("## Signals") == 1
 

@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mico_hub.attacks import custom
+from mico_hub.attacks import arrays, custom
+from mico_hub.attacks.arrays import Arrays, OnPopulation
 from mico_hub.attacks.base import Attack, AttackError, Evidence, FloatArray, Population, TooFewShadowsError, Values
 from mico_hub.attacks.evidence import Prepared, prepare
+from mico_hub.handle import Handle
 from mico_hub.messages import did_you_mean, explained
 from mico_hub.registry import modules_with
 
@@ -34,6 +36,11 @@ KINDS: Mapping[str, str] = MappingProxyType({attack.name: kind for attack, kind 
 
 LADDER = tuple(attack for attack in ATTACKS.values() if not attack.trains)
 """The attacks that need published models only."""
+
+
+def ladder(suite: Handle) -> tuple[Attack, ...]:
+    """`LADDER` but for the attacks that read a signal that is not at hand, see `Handle.at_hand`."""
+    return tuple(attack for attack in LADDER if all(map(suite.at_hand, attack.signals)))
 
 
 class HasScore(Protocol):
@@ -84,6 +91,20 @@ def attack_scores(name: AnyAttack, targets: Any, shadows: Any = None, source: st
     return prepared.scores(found)
 
 
+def run(
+    name: AnyAttack,
+    target: Arrays,
+    shadows: Arrays | None = None,
+    member: npt.ArrayLike | None = None,
+    population: OnPopulation | None = None,
+) -> FloatArray:
+    """An attack's scores on anybody's signals, without a suite: `arrays.run`, of whatever `find` takes.
+
+    `signals.of_outputs` makes signals of logits; `np.stack` of S models' gives `shadows`.
+    """
+    return arrays.run(find(name), target, shadows, member, population)
+
+
 def find(name: AnyAttack) -> Attack:
     """The attack of that name, in a file of that name, or that a function or object is.
 
@@ -128,6 +149,7 @@ __all__ = [
     "Attack",
     "AttackError",
     "Evidence",
+    "OnPopulation",
     "Population",
     "Prepared",
     "TooFewShadowsError",
@@ -135,6 +157,8 @@ __all__ = [
     "attack",
     "attack_scores",
     "find",
+    "ladder",
     "prepare",
+    "run",
     "to_predictions",
 ]

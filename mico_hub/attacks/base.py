@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mico_hub.messages import InputError
-from mico_hub.signals.names import THERE_ARE, is_signal, white_box
+from mico_hub.signals.names import GRADIENT_COEFFICIENT, THERE_ARE, is_signal, of_gradients, white_box
 from mico_hub.splits import Indices
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class Attack:
             )
             if isinstance(given, str) or not all(map(there, given))
         ]
-        if not problems and self.trains and any(map(white_box, self.signals)):
-            problems.append(f"own_shadows have signals of outputs alone, got {self.signals}")
+        if not problems and self.trains and any(map(of_gradients, self.signals)):
+            problems.append(f"own_shadows have signals of outputs and {GRADIENT_COEFFICIENT}, got {self.signals}")
         if not callable(self.score):
             problems.append("expected a function score(evidence)")
         if problems:

@@ -19,7 +19,7 @@ the records of the target's challenge, and where it has none at all on that side
 import numpy as np
 import numpy.typing as npt
 
-from mico_hub.attacks.base import FEWEST, Attack, Evidence, FloatArray, Mask, TooFewShadowsError
+from mico_hub.attacks.base import FEWEST, Attack, Evidence, FloatArray, Mask, TooFewShadowsError, Values
 
 
 def online(evidence: Evidence) -> FloatArray:
@@ -61,31 +61,54 @@ def fixed_variance(evidence: Evidence) -> FloatArray:
 
 
 def shrunken(evidence: Evidence) -> FloatArray:
-    """As `fixed_variance` with shrunken effects, (P,).
-
-    Of a record with n_in IN and n_out OUT models, the effect d = mu_in - mu_out is off by v = s_in^2 / n_in +
-    s_out^2 / n_out. What effects vary beyond that, tau^2 = max(0, var(d) - mean(v)), is real, and d is replaced by
-    mean(d) + tau^2 / (tau^2 + v) * (d - mean(d)); the mean over all the record's models stays. A record without IN, or
-    without OUT, has the mean effect. Source: empirical Bayes by moments, as in Efron and Morris 1973, Stein's
-    Estimation Rule and Its Competitors.
+    """As `fixed_variance` with shrunken effects, (P,): `shrunken_ratio` of the margin.
 
     Raises:
         TooFewShadowsError: As `online`; or no record has IN and OUT models.
     """
-    phi = evidence.signals["margin"]
-    (n_in, mu_in, _, s_in), (n_out, mu_out, _, s_out) = (
-        _within(phi.shadows, side) for side in (evidence.member, ~evidence.member)
-    )
+    return shrunken_ratio(evidence.signals["margin"], evidence.member)
+
+
+def shrunken_ratio(phi: Values, member: Mask, easiness: FloatArray | None = None) -> FloatArray:
+    """The log-likelihood ratio of a signal with one variance a side and shrunken effects, (P,).
+
+    Of a record with n_in IN and n_out OUT models, the effect d = mu_in - mu_out is off by v = s_in^2 / n_in +
+    s_out^2 / n_out. What effects vary beyond that, tau^2 = max(0, var(d) - mean(v)), is real, and d is replaced by
+    c + tau^2 / (tau^2 + v) * (d - c), where c is the mean of d, or a line; the mean over all the record's models stays.
+    A record without IN, or without OUT, has the effect c. Source: empirical Bayes by moments, as in Efron and Morris
+    1973, Stein's Estimation Rule and Its Competitors.
+
+    Args:
+        phi: Of the target and its shadow models.
+        member: (S, P).
+        easiness: (P,) what the line is in: fitted with weights 1 / (tau^2 + v), then tau^2 is taken about it. None: c
+            is the mean.
+
+    Raises:
+        TooFewShadowsError: As `online`; or no record has IN and OUT models.
+    """
+    (n_in, mu_in, _, s_in), (n_out, mu_out, _, s_out) = (_within(phi.shadows, side) for side in (member, ~member))
     both = (n_in > 0) & (n_out > 0)
     if not both.any():
         raise TooFewShadowsError("expected records that some shadow models were trained on and others not, got none")
     found, error = (mu_in - mu_out)[both], s_in / n_in[both] + s_out / n_out[both]
-    real = max(0.0, found.var(ddof=1) - error.mean()) if len(found) > 1 else 0.0
-    effect = np.full(phi.target.shape, found.mean())
-    effect[both] += real / (real + error) * (found - found.mean())
+    centre, real = np.full(phi.target.shape, found.mean()), _beyond(found - found.mean(), error, 1)
+    if easiness is not None and len(found) > 2 and np.ptp(easiness[both]) > 0:
+        line = np.polynomial.Polynomial.fit(easiness[both], found, 1, w=1 / np.sqrt(real + error))
+        centre = line(easiness)
+        real = _beyond(found - centre[both], error, 2)
+    effect = centre.copy()
+    effect[both] += real / (real + error) * (found - centre[both])
     mean, share_in = phi.shadows.mean(axis=0), n_in / len(phi.shadows)
     likelihood_in = _log_normal(phi.target, mean + (1 - share_in) * effect, s_in)
     return likelihood_in - _log_normal(phi.target, mean - share_in * effect, s_out)
+
+
+def _beyond(residuals: FloatArray, error: FloatArray, fitted: int) -> float:
+    """How much residuals vary beyond their errors, where so many numbers were fitted."""
+    if len(residuals) <= fitted:
+        return 0.0
+    return max(0.0, float((residuals**2).sum() / (len(residuals) - fitted) - error.mean()))
 
 
 def normal(values: FloatArray, mask: Mask) -> tuple[FloatArray, FloatArray]:

@@ -21,7 +21,7 @@ from mico_hub.cache import atomic_write, cache_dir
 from mico_hub.progress import Bar
 from mico_hub.release.format import FORMAT
 from mico_hub.release.rows import Row, name_of
-from mico_hub.signals.outputs import OUTPUT_SIGNALS
+from mico_hub.signals.names import of_gradients, signals_of
 from mico_hub.splits import Split, random_order, stored_split
 from mico_hub.training import engine
 
@@ -40,7 +40,7 @@ SHADOWS = 32
 class OwnShadows:
     """Models that were trained for one target, on its challenge records."""
 
-    signals: dict[str, FloatArray]  # those of outputs -> (S, 2m)
+    signals: dict[str, FloatArray]  # by name, see `own_signals` -> (S, 2m)
     member: Mask  # (S, 2m)
 
 
@@ -91,17 +91,21 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
             if len(finished) < SHADOWS:
                 continue  # its job failed, and is begun anew the next time
             number = finished[0].model_id // SHADOWS
-            values = _signals([model.weights for model in finished], rows[number], data)
+            values = _signals([model.weights for model in finished], rows[number], data, manifest.suite.model)
             atomic_write(paths[number], save({**values, "member": memberships.pop(number)}))
-    found = [load_file(path) for path in paths]
-    return [
-        OwnShadows({name: kept[name].astype(np.float64) for name in OUTPUT_SIGNALS}, kept["member"]) for kept in found
-    ]
+    return [_read(path) for path in paths]
+
+
+def _read(path: Path) -> OwnShadows:
+    values = load_file(path)
+    member = values.pop("member").astype(bool)
+    return OwnShadows({name: of_signal.astype(np.float64) for name, of_signal in values.items()}, member)
 
 
 def _kept(row: Row, manifest: "Manifest") -> Path:
     """Where the results for a target are kept: by all that they are made of."""
-    engines = f"{FORMAT} {engine.TRAINING} {engine.SIGNALS} {' '.join(OUTPUT_SIGNALS)}"
+    names = " ".join(own_signals(manifest.suite.model))
+    engines = f"{FORMAT} {engine.TRAINING} {engine.SIGNALS} {names}"
     of = f"{engines} {row['sha256']} {name_of(row)} {manifest.suite} {manifest.noise_multiplier} {SHADOWS}"
     records = b"".join(np.asarray(row[name], dtype=np.int64).tobytes() for name in ("challenge", "training"))
     key = hashlib.sha256(of.encode() + records).hexdigest()[:32]
@@ -129,10 +133,14 @@ def _job(
     return TrainingJob(ids, tuple(given), Runtime(), engine.installed(), data.digest, digest)
 
 
-def _signals(weights: Sequence[bytes], row: Row, data: "BaseDataset") -> "Values":
-    from mico_hub.models.records import subset
+def own_signals(network: str) -> tuple[str, ...]:
+    """The signals of models of a target's own."""
+    return tuple(name for name in signals_of(network) if not of_gradients(name))
+
+
+def _signals(weights: Sequence[bytes], row: Row, data: "BaseDataset", network: str) -> "Values":
     from mico_hub.release import checkpoints
     from mico_hub.signals.values import values_of
 
-    held = subset(data, np.asarray(row["challenge"], dtype=np.int64), "cpu")
-    return values_of([checkpoints.deserialise(each) for each in weights], held, OUTPUT_SIGNALS, "cpu")
+    networks = [checkpoints.deserialise(each) for each in weights]
+    return values_of(networks, data, np.asarray(row["challenge"], dtype=np.int64), own_signals(network), "cpu")

@@ -17,6 +17,7 @@ from mico_hub.attacks import (
     AttackError,
     TooFewShadowsError,
     find,
+    ladder,
     prepare,
     to_predictions,
 )
@@ -47,6 +48,7 @@ def attack(options: argparse.Namespace) -> None:
     """Runs attacks, on a suite or on all of a track's."""
     attacks = attacks_of(options.attack)
     suites = [open_suite(name, options.source) for name in names_of(options.suite)]
+    attacks, left_out = _fitting(options.attack, attacks, suites)
     targets = {(suite.name, split): as_rows(suite.split(split)) for suite in suites for split in options.split}
     _require(options, attacks, [split for (_, split), rows in targets.items() if rows[0]["membership"] is None])
     found: Found = {name: {} for name in attacks}
@@ -72,6 +74,9 @@ def attack(options: argparse.Namespace) -> None:
     lines = [*map(scorecard.provenance, suites), *_kept(options, attacks, found)]
     lines += exports.write(results, options, f"MICO {options.suite}, {', '.join(options.split)}")
     lines += [scorecard.card(results[0])] if len(results) == 1 else _tables(results)
+    if left_out:
+        unread = ", ".join(left_out)
+        lines.append(f"left out, for what it reads is not published: {unread}; named, it is computed from the models")
     lines += [f"{', '.join(dict.fromkeys(names))}: {what}" for what, names in few.items() if what]
     sys.stdout.write("\n".join(lines) + "\n")
 
@@ -84,6 +89,20 @@ def names_of(suite_or_track: str) -> list[str]:
     """The suites of a track, or the one suite."""
     known = tracks()
     return [suite.name for suite in known[suite_or_track]] if suite_or_track in known else [suite_or_track]
+
+
+def _fitting(
+    given: Sequence[str], attacks: Mapping[str, Attack], suites: Sequence[Handle]
+) -> tuple[dict[str, Attack], list[str]]:
+    """The attacks but those that `all` stands for and whose signals are not at hand; and these."""
+    asked = {name.strip() for each in given for name in each.split(",")}
+    fitting = [set(ladder(suite)) for suite in suites]
+    lacking = [
+        name
+        for name, each in attacks.items()
+        if name not in asked and each in LADDER and any(each not in of_suite for of_suite in fitting)
+    ]
+    return {name: each for name, each in attacks.items() if name not in lacking}, lacking
 
 
 def _require(options: argparse.Namespace, attacks: Mapping[str, Attack], hidden: Sequence[str]) -> None:

@@ -12,10 +12,13 @@ if TYPE_CHECKING:
 GRADIENT_NORM = "gradient_norm"
 """The norm of the gradient of a record's loss over all parameters; it needs the model's weights."""
 
+GRADIENT_COEFFICIENT = "gradient_coefficient"
+"""How much of a record's gradient is in the weights, see `signals.coefficient`; of small networks."""
+
 SIGNALS = (*OUTPUT_SIGNALS, GRADIENT_NORM)
 """Those of every suite."""
 
-THERE_ARE = f"{', '.join(SIGNALS)}, and of small networks {GRADIENT_NORM}_layer_1, ..."
+THERE_ARE = f"{', '.join(SIGNALS)}, and of small networks {GRADIENT_COEFFICIENT}, {GRADIENT_NORM}_layer_1, ..."
 """All, in words."""
 
 
@@ -27,7 +30,7 @@ _OF_LAYER = re.compile(rf"{GRADIENT_NORM}_layer_([1-9])")
 
 
 def signals_of(network: str) -> tuple[str, ...]:
-    """The signals of a network's suites: `SIGNALS`, and for small ones the gradient norm of each layer.
+    """The signals of a network's suites: `SIGNALS`, and for small ones the coefficient and each layer's gradient norm.
 
     Args:
         network: A key of `models.MODELS`.
@@ -38,7 +41,8 @@ def signals_of(network: str) -> tuple[str, ...]:
 
     with torch.device("meta"):
         layers = layers_of(models.build(network))
-    return (*SIGNALS, *(f"{GRADIENT_NORM}_layer_{number}" for number in range(1, layers + 1)))
+    coefficient = (GRADIENT_COEFFICIENT,) if layers else ()
+    return (*SIGNALS, *coefficient, *(f"{GRADIENT_NORM}_layer_{number}" for number in range(1, layers + 1)))
 
 
 def layers_of(network: "nn.Module") -> int:
@@ -57,6 +61,11 @@ def is_signal(name: str) -> bool:
 
 def white_box(name: str) -> bool:
     """Whether it needs the model's weights."""
+    return name == GRADIENT_COEFFICIENT or of_gradients(name)
+
+
+def of_gradients(name: str) -> bool:
+    """Whether it is a norm of a record's gradient."""
     return name == GRADIENT_NORM or layer_of(name) is not None
 
 

@@ -99,9 +99,12 @@ def of_outputs(
     """Signals by name, (B,) each, or (K, B) of K models at once.
 
     Args:
-        outputs: Logits, (B, classes) or (K, B, classes).
+        outputs: Logits, (B, classes) or (K, B, classes); a tensor, or what makes one.
         labels: (B,) int64.
         names: Of `OUTPUT_SIGNALS`.
     """
+    import torch
+
+    outputs, labels = torch.as_tensor(outputs), torch.as_tensor(labels)
     answers = Answers.of(outputs, labels.expand(outputs.shape[:-1])[..., None])
     return {name: OUTPUT_SIGNALS[name](answers)[..., 0] for name in names}

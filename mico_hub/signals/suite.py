@@ -27,7 +27,7 @@ from mico_hub.release.tensors import sha256_of
 from mico_hub.signals.files import Floats, Frame, read
 from mico_hub.signals.layout import Layout, shown
 from mico_hub.signals.names import SignalError, signals_of
-from mico_hub.signals.values import HELD_BYTES, values_of
+from mico_hub.signals.values import HELD_BYTES, Models
 from mico_hub.splits import Indices
 from mico_hub.suites import Suite
 from mico_hub.training import engine
@@ -75,9 +75,10 @@ class SignalJob:
         networks = [_load(each) for each in self.checkpoints]
         parts = []
         with exact_arithmetic(self.device):
+            models = Models(networks, common.data, self.names, self.device)
             for start in range(0, len(self.records), AT_ONCE):
                 held = subset(common.data, self.records[start : start + AT_ONCE], self.device)
-                parts.append(values_of(networks, held, self.names, self.device))
+                parts.append(models.values(held))
                 report(min(start + AT_ONCE, len(self.records)) * len(networks))
         return [
             Computed(model_id, {name: np.concatenate([part[name][k] for part in parts]) for name in self.names})

@@ -15,7 +15,9 @@ from mico_hub.models.records import Records, subset
 from mico_hub.progress import Bar
 from mico_hub.release.checkpoints import load
 from mico_hub.release.rows import Row, name_of
-from mico_hub.signals.names import SignalError, layer_of, layers_of, white_box
+from mico_hub.signals.coefficient import Coefficients
+from mico_hub.signals.layout import public_population
+from mico_hub.signals.names import GRADIENT_COEFFICIENT, SignalError, layer_of, layers_of, of_gradients
 from mico_hub.signals.outputs import OUTPUT_SIGNALS, of_outputs
 from mico_hub.splits import Indices
 from mico_hub.training.gradients import Gradients, gradients_of
@@ -33,23 +35,22 @@ Values = dict[str, npt.NDArray[np.float32]]
 
 
 def values_of(
-    networks: Sequence[nn.Module], records: Records, names: Iterable[str], device: str | torch.device
+    networks: Sequence[nn.Module],
+    data: "BaseDataset",
+    records: Indices,
+    names: Iterable[str],
+    device: str | torch.device,
 ) -> Values:
-    """Signals of some models on some records.
+    """Signals of some models on some records, (K, R) each.
 
     Args:
         networks: K of one architecture; moved to the device, dropout ends.
-        records: R of them, on the device.
+        data: The base dataset.
+        records: R indices into it.
         names: Of `signals_of` that architecture.
         device: Where to compute.
     """
-    wanted = list(names)
-    values = np.empty((len(wanted), len(networks), len(records)), dtype=np.float32)
-    models = _Models(networks, device, wanted)
-    for at in torch.split(records.by_size(), _batch_size(records, device)):
-        inputs, labels = records.take(at)
-        values[:, :, at.cpu().numpy()] = models.signals(_channels_last(inputs), labels).cpu().numpy()
-    return dict(zip(wanted, values, strict=True))
+    return Models(networks, data, names, device).values(subset(data, records, device))
 
 
 def outputs_of(network: nn.Module, inputs: "Inputs") -> npt.NDArray[np.float32]:
@@ -61,24 +62,40 @@ def outputs_of(network: nn.Module, inputs: "Inputs") -> npt.NDArray[np.float32]:
     return outputs.numpy()
 
 
-class _Models:
-    """K models, ready for any number of batches."""
+class Models:
+    """K models of one architecture, ready for any number of records."""
 
-    def __init__(self, networks: Sequence[nn.Module], device: str | torch.device, names: Sequence[str]) -> None:
-        """Makes them ready; with gradients in train mode, which opacus needs, without anything to drop."""
+    def __init__(
+        self, networks: Sequence[nn.Module], data: "BaseDataset", names: Iterable[str], device: str | torch.device
+    ) -> None:
+        """Makes them ready, as of `values_of`; with gradients in train mode, without anything to drop."""
         self._networks = [_ready(network, device) for network in networks]
-        self._names = names
+        self._names, self._device = list(names), device
+        names = self._names
         self._of_outputs = [name for name in names if name in OUTPUT_SIGNALS]
         self._gradients: list[Gradients] = []
         asked = [layer for name in names if (layer := layer_of(name)) is not None]
         if asked and max(asked) >= (layers := layers_of(networks[0])):
             raise SignalError(f"expected a layer up to {layers} of this network, got {max(asked) + 1}")
-        if any(white_box(name) for name in names):
+        self._coefficients: Coefficients | None = None
+        if GRADIENT_COEFFICIENT in names:
+            population = subset(data, public_population(len(data)), device)
+            every = torch.arange(len(population), device=population.labels.device)
+            self._coefficients = Coefficients(self._networks, *population.take(every))
+        if any(of_gradients(name) for name in names):
             for network in self._networks:
                 _without_dropout(network.train())
             self._gradients = [gradients_of([network], MICROBATCH) for network in self._networks]
 
-    def signals(self, inputs: "Inputs", labels: torch.Tensor) -> torch.Tensor:
+    def values(self, records: Records) -> Values:
+        """Signal -> (K, R) on R records that are on the device."""
+        values = np.empty((len(self._names), len(self._networks), len(records)), dtype=np.float32)
+        for at in torch.split(records.by_size(), _batch_size(records, self._device)):
+            inputs, labels = records.take(at)
+            values[:, :, at.cpu().numpy()] = self._signals(_channels_last(inputs), labels).cpu().numpy()
+        return dict(zip(self._names, values, strict=True))
+
+    def _signals(self, inputs: "Inputs", labels: torch.Tensor) -> torch.Tensor:
         """(S, K, B), in the order of the names; those of outputs are made of all models' at once."""
         found: dict[str, torch.Tensor] = {}
         if self._of_outputs:
@@ -89,9 +106,11 @@ class _Models:
             only = {name: part[None] for name, part in inputs.items()} if isinstance(inputs, dict) else inputs[None]
             norms = torch.cat([each.record_norms(only, labels[None]) for each in self._gradients])  # (K, B, parts)
             for name in self._names:
-                if white_box(name):
+                if of_gradients(name):
                     layer = layer_of(name)
                     found[name] = torch.linalg.vector_norm(norms, dim=2) if layer is None else norms[:, :, layer]
+        if self._coefficients is not None:
+            found[GRADIENT_COEFFICIENT] = self._coefficients.of(inputs, labels)
         return torch.stack([found[name] for name in self._names])
 
 
@@ -151,7 +170,7 @@ def compute(
         while group := list(islice(brought, together)):
             networks = [load(path) for _, path in group]
             at = [positions[name_of(row), row["sha256"]].pop() for row, _ in group]
-            for name, of_group in values_of(networks, held, values, device).items():
+            for name, of_group in Models(networks, data, values, device).values(held).items():
                 values[name][at] = of_group
             bar.update(len(group))
     return values

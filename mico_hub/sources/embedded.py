@@ -11,7 +11,7 @@ from filelock import FileLock
 from mico_hub.cache import cache_dir, writable
 from mico_hub.release import repository
 from mico_hub.release.format import FORMAT
-from mico_hub.signals.names import SIGNALS
+from mico_hub.signals.names import THERE_ARE
 from mico_hub.sources.place import Place
 from mico_hub.sources.published import PublishedFolder
 from mico_hub.suites import NAME, SUITES, get_suite
@@ -26,7 +26,7 @@ logger = logging.getLogger("mico_hub")
 
 def folder_of(suite: str) -> Path:
     """Where an embedded suite is in the cache: by all that it is made of, so that what is stale is never read."""
-    made_of = f"{asdict(SUITES[suite])} {FORMAT} {engine.TRAINING} {engine.SIGNALS} {' '.join(SIGNALS)}"
+    made_of = f"{asdict(SUITES[suite])} {FORMAT} {engine.TRAINING} {engine.SIGNALS} {THERE_ARE}"
     key = hashlib.sha256(made_of.encode()).hexdigest()[:12]
     return cache_dir() / "embedded" / f"{suite}-{key}" / NAME
 

@@ -10,7 +10,7 @@ from torch import nn
 from mico_hub.data.base import Inputs
 from mico_hub.models import logits
 
-_TINY = 1e-12  # below it a norm divides nothing; such a gradient is not clipped at any clipping norm in use
+TINY = 1e-12  # below it a norm divides nothing; such a gradient is not clipped at any clipping norm in use
 
 
 Weigh = Callable[[torch.Tensor], torch.Tensor]
@@ -73,7 +73,7 @@ class Gradients(Protocol):
 
 def clip_factors(norms: torch.Tensor, clipping_norm: float) -> torch.Tensor:
     """min(1, C / norm), shaped like the norms."""
-    return (clipping_norm / norms.clamp(min=_TINY)).clamp(max=1.0)
+    return (clipping_norm / norms.clamp(min=TINY)).clamp(max=1.0)
 
 
 def record_losses(network: nn.Module, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from mico_hub.data.base import Inputs
-from mico_hub.training.gradients.base import Clipped, chain_of, factors_of, features
+from mico_hub.training.gradients.base import TINY, Clipped, chain_of, factors_of, features
 
 
 class LinearStack:
@@ -65,13 +65,60 @@ class LinearStack:
         """See `Gradients.record_norms`."""
         return torch.stack(_squares(*self._backpropagate(inputs, labels)), dim=2).sqrt_()
 
-    def _backpropagate(self, inputs: Inputs, labels: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """The input of each layer, (K, B, in), and the gradient of each record's loss by its output, (K, B, out)."""
+    @torch.no_grad()
+    def unit_gram(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
+        """(K, B, B) inner products of records' gradients, each scaled to norm 1; arguments as of `record_norms`."""
+        activations, deltas = self._unit(inputs, labels)
+        gram = torch.zeros(())
+        for activation, delta in zip(activations, deltas, strict=True):
+            of_inputs = torch.bmm(activation, activation.transpose(1, 2)).add_(1)
+            gram = torch.bmm(delta, delta.transpose(1, 2)).mul_(of_inputs).add_(gram)
+        return gram
+
+    @torch.no_grad()
+    def unit_projections(self, inputs: Inputs, labels: torch.Tensor, direction: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(K, B) inner products of records' gradients, each scaled to norm 1, with a direction.
+
+        Args:
+            inputs: As of `record_norms`.
+            labels: Likewise.
+            direction: One tensor for each of `parameters`, shaped like it.
+        """
+        activations, deltas = self._unit(inputs, labels)
+        layers = zip(activations, deltas, direction[::2], direction[1::2], strict=True)
+        parts = [(_affine(activation, weight, bias) * delta).sum(dim=2) for activation, delta, weight, bias in layers]
+        return torch.stack(parts).sum(dim=0)
+
+    @torch.no_grad()
+    def unit_sum(self, inputs: Inputs, labels: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
+        """The sum of records' gradients, each scaled to norm 1 and then by its weight, (K, B)."""
+        activations, deltas = self._unit(inputs, labels)
+        return self._sums(activations, [delta.mul_(weights[..., None]) for delta in deltas])
+
+    def _unit(self, inputs: Inputs, labels: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """As `_backpropagate`, of gradients scaled to norm 1."""
+        activations, deltas = self._backpropagate(inputs, labels, careful=True)
+        norms = torch.stack(_squares(activations, deltas)).sum(dim=0).sqrt_().clamp_(min=TINY)[..., None]
+        return activations, [delta.div_(norms) for delta in deltas]
+
+    def _backpropagate(
+        self, inputs: Inputs, labels: torch.Tensor, *, careful: bool = False
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """The input of each layer, (K, B, in), and the gradient of each record's loss by its output, (K, B, out).
+
+        Careful: p - 1 of the label is taken as minus the sum of the others, which is right where p rounds to 1, and
+        where the gradient's direction counts, not its length alone.
+        """
         activations = [features(inputs)]
         for weight, bias in self._layers[:-1]:
             activations.append(_affine(activations[-1], weight, bias).tanh_())
         delta = _softmax(_affine(activations[-1], *self._layers[-1]))
-        delta.scatter_(2, labels[..., None], delta.gather(2, labels[..., None]).sub_(1))  # softmax - one hot
+        at = labels[..., None]
+        if careful:
+            delta.scatter_(2, at, 0.0)
+            delta.scatter_(2, at, -delta.sum(dim=2, keepdim=True))
+        else:
+            delta.scatter_(2, at, delta.gather(2, at).sub_(1))  # softmax - one hot
         deltas = [delta]
         for activation, (weight, _) in zip(activations[:0:-1], self._layers[:0:-1], strict=True):
             slope = activation.square().neg_().add_(1)  # of tanh
