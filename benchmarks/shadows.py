@@ -1,6 +1,6 @@
 """How much of an attack's score comes from how many shadow models it has; writes docs/shadows.png.
 
-python benchmarks/shadows.py [--suites 4]     fresh digits_hi suites, each model attacked with some of the others
+python benchmarks/shadows.py [--suites 8]     fresh digits_hi suites, each model attacked with some of the others
 """
 
 import argparse
@@ -12,7 +12,6 @@ from tempfile import TemporaryDirectory
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.attacks import MODELS, tpr
 from builders.build import build
 from cards.docs import ROOT, mean_and_half
 from mico_hub import loading, tables
@@ -20,12 +19,13 @@ from mico_hub.attacks import find, prepare, to_predictions
 from mico_hub.cli import frame
 from mico_hub.cli.arguments import parse_count
 from mico_hub.progress import Bar
+from mico_hub.scoring import mico_score
 from mico_hub.signals.suite import compute_suite
 from mico_hub.suites import SUITES
 from mico_hub.training.suite import train_suite
 from mico_hub.workers import on_this_machine
 
-SUITE = "digits_hi"
+SUITE, MODELS = "digits_hi", 100
 SHADOWS = (4, 8, 16, 32, 64, MODELS)
 NAMES = ("lira", "lira_offline", "lira_fixed", "lira_shrunken", "classifier", "rmia", "lira_joint")
 PICTURE = ROOT / "docs" / "shadows.png"
@@ -40,12 +40,13 @@ def measure(names: Sequence[str]) -> dict[tuple[str, int], float]:
         compute_suite(suites / SUITE, workers=on_this_machine())
         build([suites / SUITE], published)
         rows = list(loading.load_suite(SUITE, published)["train"])
-        membership = [np.asarray(row["membership"]) for row in rows]
+        membership = np.concatenate([row["membership"] for row in rows])
         found = {}
         for number in Bar(SHADOWS, desc="shadow models", leave=False):
             prepared = prepare(attacks, rows, rows[:number], str(published))
             for attack in attacks:
-                found[attack.name, number] = tpr(membership, to_predictions(prepared.scores(attack)))
+                predictions = np.concatenate(to_predictions(prepared.scores(attack)))
+                found[attack.name, number] = mico_score(membership, predictions)["TPR_FPR_1000"]
     return found
 
 
@@ -80,7 +81,7 @@ def run(options: argparse.Namespace) -> None:
 def main() -> int:
     """Measures as the command line says."""
     parser = frame.script(__doc__, run)
-    parser.add_argument("--suites", type=parse_count, default=4, help="fresh suites (default: %(default)s)")
+    parser.add_argument("--suites", type=parse_count, default=8, help="fresh suites (default: %(default)s)")
     return frame.run(parser)
 
 
