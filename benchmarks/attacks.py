@@ -76,8 +76,7 @@ def attacked(
     for trains, models in ((False, rows), (True, rows[:targets])):
         if alike := [attack for attack in attacks if attack.trains == trains]:
             membership = [np.asarray(row["membership"]) for row in models]
-            shadows = None if not trains else rows
-            prepared = prepare(alike, models, shadows, str(source))
+            prepared = prepare(alike, models, None, str(source))
             found |= {attack.name: (membership, to_predictions(prepared.scores(attack))) for attack in alike}
     return found
 

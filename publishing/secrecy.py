@@ -26,12 +26,14 @@ from mico_hub import signals, tables
 from mico_hub.data import DATASETS, BaseDataset
 from mico_hub.messages import counted, listed
 from mico_hub.models import load_start, prepared
+from mico_hub.models.records import subset
 from mico_hub.release import checkpoints, repository
 from mico_hub.release.disclosure import Measured, disclose, hidden_splits
 from mico_hub.release.folder import PRIVATE, SuiteFolder
 from mico_hub.release.manifest import Manifest
 from mico_hub.release.parquet import FolderError
 from mico_hub.release.rows import Row, Truth
+from mico_hub.signals.values import Models
 from mico_hub.splits import stored_split
 from mico_hub.suites import SPLITS
 from mico_hub.workers import Common
@@ -251,8 +253,9 @@ class _Models:
         self, files: Sequence[signals.Signals], layout: signals.Layout, row: Row, network: torch.nn.Module
     ) -> Iterator[str]:
         """Signals of a model that are not what its checkpoint gives, on every record that has one."""
+        models = Models([network], self.data, [file.name for file in files], "cpu")
         for kind, records in layout.parts(row).items():
-            again = signals.values_of([network], self.data, records, [file.name for file in files], "cpu")
+            again = models.values(subset(self.data, records, "cpu"))
             for file in files:
                 published, recomputed = file.values([row], records)[0], again[file.name][0]
                 if not (close := np.isclose(published, recomputed, rtol=SIGNAL_SLACK, atol=SIGNAL_SLACK / 10)).all():

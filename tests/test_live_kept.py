@@ -8,7 +8,7 @@ import sqlite3
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -351,6 +351,14 @@ def test_no_accepted_submission_is_lost_though_its_server_is_killed(
     assert {number: files[f"uploads/{number}.zip"].hex() for number in kept} == kept
 
 
+def add_suites(hub: LoopbackHub, published: Path, trained: Path, more: Mapping[str, bytes]) -> None:
+    """The suites in a public repository; their truth, and more, in the board's."""
+    hub.add("dataset", "org/mico", published)
+    paths = [path for path in trained.glob("*/private/*") if path.is_file()]
+    truth = {f"truth/{path.relative_to(trained).as_posix()}": path.read_bytes() for path in paths}
+    hub.add("dataset", BOARD, {**truth, **more}, private=True)
+
+
 class Space:
     """A server on a machine of its own, which is gone when it ends."""
 
@@ -409,10 +417,7 @@ def test_a_board_outlives_its_machine_and_its_maintainers_reach_it(
     hub: LoopbackHub, published: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As a Space that is stopped and begins again elsewhere, with commands from another machine meanwhile."""
-    hub.add("dataset", "org/mico", published)
-    truth = {path.relative_to(trained).as_posix(): path for path in trained.glob("*/private/*") if path.is_file()}
-    kept = {f"truth/{name}": path.read_bytes() for name, path in truth.items()}
-    hub.add("dataset", BOARD, {**kept, "board.toml": b'title = "A kept board"\n'}, private=True)
+    add_suites(hub, published, trained, {"board.toml": b'title = "A kept board"\n'})
     space, right = Space(hub, tmp_path), packed(published)
     space.start()
     assert main(["board", "participants", "add", "alice", "--data", DATA]) == 0
@@ -448,9 +453,7 @@ def test_a_board_outlives_its_machine_and_its_maintainers_reach_it(
 def test_a_board_in_a_repository_is_renewed(
     hub: LoopbackHub, published: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hub.add("dataset", "org/mico", published)
-    truth = {path.relative_to(trained).as_posix(): path for path in trained.glob("*/private/*") if path.is_file()}
-    hub.add("dataset", BOARD, {f"truth/{name}": path.read_bytes() for name, path in truth.items()}, private=True)
+    add_suites(hub, published, trained, {})
     space = Space(hub, tmp_path)
     space.start()
     space.until(lambda: len(space.board()["rows"]) == 2)

@@ -11,18 +11,14 @@ import numpy as np
 from mico_hub.attacks.base import Attack, Evidence, FloatArray, TooFewShadowsError, mean_over
 
 
-def _minus(signal: str, evidence: Evidence) -> FloatArray:
-    return -evidence.signals[signal].target
-
-
 def loss(evidence: Evidence) -> FloatArray:
     """Minus the loss, (P,)."""
-    return _minus("loss", evidence)
+    return -evidence.signals["loss"].target
 
 
 def entropy(evidence: Evidence) -> FloatArray:
     """Minus the modified entropy, (P,)."""
-    return _minus("modified_entropy", evidence)
+    return -evidence.signals["modified_entropy"].target
 
 
 def gradient_norm(evidence: Evidence) -> FloatArray:
