@@ -21,9 +21,10 @@ WORDS = ("a", "dull", "charming", "film", "of", "tireless", "wit", "and", "no", 
 def base_dataset(name: str, num_records: int = N) -> BaseDataset:
     """Random records of the dataset's shape."""
     rng = np.random.default_rng(0)
-    shape = {"cifar10": (3, 32, 32), "purchase100": (600,)}.get(name, (64,) if name.startswith("digits") else None)
-    high = {"cifar10": 256, "purchase100": 2, "digits": 17}.get(name, 2)
-    classes = {"purchase100": 100, "sst2": 2}.get(name, 10)
+    shapes = {"cifar10": (3, 32, 32), "purchase100": (600,), "location30": (446,)}
+    shape = shapes.get(name, (64,) if name.startswith("digits") else None)
+    high = {"cifar10": 256, "digits": 17}.get(name, 2)
+    classes = {"purchase100": 100, "location30": 30, "sst2": 2}.get(name, 10)
     raw: torch.Tensor | tuple[str, ...]
     if shape is None:
         raw = tuple(" ".join(rng.choice(WORDS, rng.integers(2, 12))) for _ in range(num_records))
@@ -33,6 +34,7 @@ def base_dataset(name: str, num_records: int = N) -> BaseDataset:
     prepare: dict[str, Callable[..., object]] = {
         "cifar10": cifar10.normalise,
         "purchase100": torch.Tensor.float,
+        "location30": torch.Tensor.float,
         "digits": digits.normalise,
         "digits_canaries": digits.normalise,
         "sst2": roberta.tokenise,

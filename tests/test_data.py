@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mico_hub.data import DATASETS, BaseDataset, DataError, load_base
+from mico_hub.data import bits as bits_module
 from mico_hub.data import cifar10 as cifar10_module
 from mico_hub.data import location30 as location_module
 from mico_hub.data import purchase100 as purchase_module
 from mico_hub.data.base import content_digest, sha256
+from mico_hub.data.bits import git_blob
 from mico_hub.data.cifar10 import BATCHES, BINARY, HUB_BATCHES, MEAN, PYTHON, STD, hub_order, judge, normalise
-from mico_hub.data.purchase100 import git_blob
 from mico_hub.models import prepared
 from mico_hub.models.roberta import MAX_LENGTH, tokenise, tokenizer
 from mico_hub.suites import SUITES
@@ -38,7 +39,7 @@ def tensors(inputs: torch.Tensor | dict[str, torch.Tensor]) -> dict[str, torch.T
 
 
 def test_every_suite_has_a_dataset_large_enough_for_it() -> None:
-    assert {suite.dataset for suite in SUITES.values()} == set(DATASETS) - {"location30"}  # it has no suite
+    assert {suite.dataset for suite in SUITES.values()} == set(DATASETS)
     assert all(suite.n + suite.m <= DATASETS[suite.dataset].num_records for suite in SUITES.values())
 
 
@@ -487,7 +488,7 @@ def write_archive(folder: Path, *members: tuple[str, bytes | None]) -> Path:
 def test_purchase100_is_read_in_pieces_of_any_size(
     tmp_path: Path, purchase: Any, shoppers: tuple[Bytes, Bytes], chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purchase_module, "CHUNK", chunk)
+    monkeypatch.setattr(bits_module, "CHUNK", chunk)
     bits, labels = shoppers
     for end in (b"\n", b""):
         write_text(tmp_path, as_text(bits, labels).removesuffix(b"\n") + end)
@@ -513,7 +514,7 @@ def test_malformed_lines_are_those_that_a_regular_expression_refuses(text: bytes
         lines = bytes(damaged).split(b"\n")[:-1]
         matches = [re.fullmatch(rb"(\d{1,3})((,[01]){600})", line) for line in lines]
         labels = [int(match[1]) if match else 0 for match in matches]
-        parsed_bits, parsed_labels, wrong = purchase_module._parse_lines(bytes(damaged), 100)
+        parsed_bits, parsed_labels, wrong = bits_module._parse_lines(bytes(damaged), 100, 600)
         assert wrong.tolist() == [not 1 <= label <= 100 for label in labels]
         for match, label, row, parsed, bad in zip(matches, labels, parsed_bits, parsed_labels, wrong, strict=True):
             if match and not bad:
@@ -521,14 +522,14 @@ def test_malformed_lines_are_those_that_a_regular_expression_refuses(text: bytes
                 assert np.unpackbits(row).tolist() == [int(bit) for bit in match[2].decode()[1::2]]
         for line, bad in zip(lines, wrong, strict=True):
             if bad:
-                assert "got" in purchase_module._describe(line, 100)
+                assert "got" in bits_module._describe(line, 100, 600)
 
 
 @pytest.mark.usefixtures("fresh_cache")
 def test_the_first_malformed_lines_are_reported_by_number(
     tmp_path: Path, purchase: Any, text: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purchase_module, "CHUNK", 5_000)
+    monkeypatch.setattr(bits_module, "CHUNK", 5_000)
     lines = text.split(b"\n")
     lines[0] = lines[0][:-2]
     lines[40] = lines[40][:-1] + b"2"
@@ -557,7 +558,7 @@ def test_the_first_malformed_lines_are_reported_by_number(
 def test_a_text_without_line_ends_is_refused_piece_by_piece(
     tmp_path: Path, purchase: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(purchase_module, "CHUNK", 1_000)
+    monkeypatch.setattr(bits_module, "CHUNK", 1_000)
     write_text(tmp_path, b"7" * 10_000)
     with pytest.raises(DataError, match=r"line 1: .* got the label '7{20}'"):
         purchase_module.read(purchase, tmp_path)
@@ -597,7 +598,7 @@ def test_only_the_authors_archive_is_official(
 
     archive = write_archive(tmp_path, ("README", b"x"), ("./dataset_purchase", text), ("more", b"y"))
     assert not purchase_module.read(purchase, tmp_path).official
-    monkeypatch.setattr(purchase_module, "OFFICIAL_BLOB", git_blob(archive))
+    monkeypatch.setattr(purchase_module, "FORM", replace(purchase_module.FORM, blob=git_blob(archive)))
     for _ in range(2):  # parsed, then from the cache
         packed = purchase_module.read(purchase, tmp_path)
         assert packed.official
@@ -612,7 +613,7 @@ def test_a_blob_id_is_gits(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("fresh_cache")
 @pytest.mark.parametrize(
     "members",
-    [(), (("dataset_purchase", None),), (("other", b"x"),), (("dataset_purchase", bytes(1_204 * SHOPPERS + 1)),)],
+    [(), (("dataset_purchase", None),), (("other", b"x"),), (("dataset_purchase", bytes(1_206 * SHOPPERS + 1)),)],
     ids=["empty", "link", "another file", "too large"],
 )
 def test_an_archive_without_the_one_plain_file_is_refused(
@@ -620,7 +621,7 @@ def test_an_archive_without_the_one_plain_file_is_refused(
 ) -> None:
     write_archive(tmp_path, *members)
     with pytest.raises(
-        DataError, match=r"dataset_purchase\.tgz: expected a regular file dataset_purchase of at most 301,000"
+        DataError, match=r"dataset_purchase\.tgz: expected a regular file dataset_purchase of at most 301,500"
     ):
         purchase_module.read(purchase, tmp_path)
 
@@ -640,13 +641,13 @@ def test_the_second_load_comes_from_the_cache_and_a_damaged_cache_is_made_anew(
     tmp_path: Path, purchase: Any, text: bytes, fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     parsed: list[str] = []
-    parse = purchase_module.parse
+    parse = bits_module.parse
 
-    def counting(info: Any, stream: Any, size: int, name: str) -> tuple[Bytes, Bytes]:
+    def counting(info: Any, form: Any, stream: Any, size: int, name: str) -> tuple[Bytes, Bytes]:
         parsed.append(name)
-        return parse(info, stream, size, name)
+        return parse(info, form, stream, size, name)
 
-    monkeypatch.setattr(purchase_module, "parse", counting)
+    monkeypatch.setattr(bits_module, "parse", counting)
     path = write_text(tmp_path, text)
     digest = purchase_module.read(purchase, tmp_path).digest
     (cached,) = (fresh_cache / "data").iterdir()
@@ -696,8 +697,27 @@ def people() -> dict[str, Any]:
 
 
 def write_location(folder: Path, arrays: dict[str, Any]) -> None:
-    (folder / "location30").mkdir()
+    (folder / "location30").mkdir(parents=True)
     np.savez(folder / "location30" / "location30.npz", **arrays)
+
+
+def bangkok(base: BaseDataset) -> bytes:
+    """The text that the authors distribute."""
+    records = torch.as_tensor(base.raw).tolist()
+    return "".join(
+        f'"{label + 1}",{",".join(map(str, bits))}\n' for label, bits in zip(base.labels.tolist(), records, strict=True)
+    ).encode()
+
+
+def write_bangkok(folder: Path, text: bytes, packed: bool) -> None:
+    (folder / "location30").mkdir(parents=True)
+    if packed:
+        member = tarfile.TarInfo("bangkok")
+        member.size = len(text)
+        with tarfile.open(folder / "location30" / "dataset_location.tgz", "w:gz") as archive:
+            archive.addfile(member, io.BytesIO(text))
+    else:
+        (folder / "location30" / "bangkok").write_bytes(text)
 
 
 def test_location30_is_unpacked(tmp_path: Path, location: Any, people: dict[str, Any]) -> None:
@@ -709,6 +729,21 @@ def test_location30_is_unpacked(tmp_path: Path, location: Any, people: dict[str,
     assert base.labels.tolist() == people["labels"].tolist()
     assert base.note.startswith("not verified")
     assert base.digest == content_digest("location30", people["labels"], people["features"])
+
+
+@pytest.mark.usefixtures("fresh_cache")
+@pytest.mark.parametrize("packed", [False, True])
+def test_location30_is_read_as_its_authors_distribute_it(
+    tmp_path: Path, location: Any, people: dict[str, Any], packed: bool
+) -> None:
+    write_location(tmp_path / "packed", people)
+    base = location_module.read(location, tmp_path / "packed")
+    text = bangkok(base)
+    write_bangkok(tmp_path / "original", text, packed)
+    assert location_module.read(location, tmp_path / "original") == base
+    write_bangkok(tmp_path / "damaged", text.replace(b'"2"', b'"31"', 1), packed)
+    with pytest.raises(DataError, match=r"line 2: expected a label from 1 to 30 and 446 bits, .* got the label '31'"):
+        location_module.read(location, tmp_path / "damaged")
 
 
 @pytest.mark.parametrize(
@@ -733,7 +768,7 @@ def test_location30_has_no_hub_and_its_file_must_be_whole(tmp_path: Path, locati
         location_module.read(location, tmp_path)
     (tmp_path / "location30").mkdir()
     (tmp_path / "location30" / "location30.npz").write_bytes(b"PK\3\4")
-    with pytest.raises(DataError, match=r"location30\.npz: expected location30/location30\.npz"):
+    with pytest.raises(DataError, match=r"location30\.npz: expected location30/dataset_location\.tgz"):
         location_module.read(location, tmp_path)
 
 
@@ -746,6 +781,18 @@ def test_the_real_location30_is_official(data_folder: Path) -> None:
     assert base.official
     assert tensors(base.inputs([0, 5_009]))["inputs"].shape == (2, 446)
     assert (int(base.labels.bincount().min()), int(base.labels.bincount().max())) == (97, 308)
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("fresh_cache")
+def test_the_real_location30_is_read_from_its_authors_text(data_folder: Path, tmp_path: Path) -> None:
+    base = load_base("location30", data_folder)
+    text = bangkok(base)
+    assert sha256(text) == "2ca8f7fc231251e089823e44d39f2d1eed124574cc351c7f80368cfe631dd718"  # of their file
+    write_bangkok(tmp_path / "original", text, packed=True)
+    again = location_module.read(DATASETS["location30"], tmp_path / "original")
+    assert again.official
+    assert again == base
 
 
 @pytest.mark.data

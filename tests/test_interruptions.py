@@ -91,6 +91,31 @@ def test_a_signal_while_workers_start_ends_all_of_them(
     assert not semaphores_of(run.pid)
 
 
+def test_an_attack_that_trains_models_goes_on_where_it_was_interrupted_on_a_cluster_too(
+    tmp_path: Path, published: Path
+) -> None:
+    attack = ("-m", "mico_hub.cli", "attack", "digits_inf", "--attack", "distinguisher", "--source", published)
+    env = os.environ | {"MICO_HUB_CACHE": str(tmp_path / "cache")}
+    run = fresh.start(*attack, "--processes", "1", cwd=tmp_path, env=env)
+    kept = tmp_path / "cache" / "own_shadows"
+    while run.poll() is None and not any(kept.glob("*.safetensors")):
+        time.sleep(0.002)
+    run.send_signal(signal.SIGINT)
+    ended = run.wait(60)
+    assert ended.returncode == 128 + signal.SIGINT, ended.stderr
+    assert "interrupted. Models of finished targets are kept; resume with the same command." in ended.stderr
+    done = {path: path.stat().st_mtime_ns for path in kept.iterdir()}
+    assert 1 <= len(done) < 4
+    again = fresh.run(*attack, "--ray", cwd=tmp_path, env=env)
+    assert again.returncode == 0, again.stderr
+    assert "digits_inf train: 4 models, 800 points" in again.stdout
+    assert len(list(kept.iterdir())) == 4
+    assert {path: path.stat().st_mtime_ns for path in done} == done
+    refused = fresh.run(*attack[:4], "--attack", "lira", "--processes", "2", cwd=tmp_path, env=env)
+    assert refused.returncode == 2
+    assert "expected an attack that trains models for --processes and --ray, got lira" in refused.stderr
+
+
 WHILE_STARTED = """
 import os
 from multiprocessing.process import BaseProcess

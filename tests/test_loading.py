@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from loopback_hub import LoopbackHub, run_client
 
 import mico_hub
 from mico_hub import cli, sources
-from mico_hub.data import DataError
+from mico_hub.data import DataError, load_base
 from mico_hub.release import repository
 from mico_hub.release.folder import SuiteFolder
 from mico_hub.release.parquet import read_rows, write_rows
@@ -31,7 +31,7 @@ from mico_hub.release.tensors import sha256_of
 from mico_hub.sources import PublishedFolder, SourceError, embedded, published_hub
 from mico_hub.suites import SUITES, UnknownSuiteError
 
-EMBEDDED = [suite.name for suite in SUITES.values() if suite.dataset in embedded.DATASETS]
+EMBEDDED = [suite.name for suite in SUITES.values() if suite.dataset in embedded.EMBEDDED]
 
 
 @pytest.fixture
@@ -40,6 +40,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MICO_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("MICO_HUB_DATASET", raising=False)
+    monkeypatch.delenv("MICO_HUB_DATA", raising=False)
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "datasets")
     return tmp_path
 
@@ -259,6 +260,30 @@ def test_the_digits_are_trained_into_the_cache_once(
     assert not list(root.rglob("private"))
 
 
+@pytest.mark.data
+def test_location30_is_trained_into_the_cache_where_its_file_is(
+    here: Path, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(DataError, match="Location-30 not found"):
+        mico_hub.open_suite("location30_hi")
+    assert "location30_hi" not in sources.available()
+    monkeypatch.setenv("MICO_HUB_DATA", str(data_folder))
+    assert "location30_hi" in sources.available()
+    small = {name: suite.with_models(2, 1, 1) for name, suite in mico_hub.SUITES.items()}
+    monkeypatch.setattr(embedded, "get_suite", small.__getitem__)
+    suite = mico_hub.open_suite("location30_hi")
+    assert suite.train[0]["accuracy"] > 0.5  # 0.61; the commonest of the 30 classes has 6% of the records
+    assert 9.9 < suite.train[0]["epsilon"] <= 10
+    assert suite.truth("dev") is not None
+    assert mico_hub.attack("lira_joint", suite.dev, suite)[0].shape == (200,)
+
+    other = replace(load_base("location30"), note="another")
+    monkeypatch.setattr(embedded, "load_base", lambda name: other)
+    with pytest.raises(SourceError, match="expected the official location30, got one that is another"):
+        mico_hub.open_suite("location30_lo")
+    assert not list((here / "cache" / "embedded").glob("location30_lo-*/mico"))
+
+
 @dataclass
 class Site:
     hub: LoopbackHub
@@ -304,6 +329,7 @@ def test_a_hub_repository_is_read_by_name_then_offline(site: Site, tmp_path: Pat
     environment = site.hub.environment(tmp_path) | {
         "MICO_HUB_DATASET": "org/mico",
         "MICO_HUB_CACHE": str(tmp_path / "cache"),
+        "MICO_HUB_DATA": "",
     }
     online = printed(run_client(USER.replace("STREAM", "True"), environment, tmp_path))
     assert online == {
@@ -311,7 +337,8 @@ def test_a_hub_repository_is_read_by_name_then_offline(site: Site, tmp_path: Pat
         "weights": 4_810,
         "challenge": 200,
         "streamed": [6, 7],
-        "configs": list(mico_hub.SUITES),  # those that are not there are the competition's on the Hub
+        "configs": [name for name in mico_hub.SUITES if not name.startswith("location30")],
+        # those that are not in the repository are the competition's on the Hub, or trained into the cache
     }
     checkpoints = {path for _, path in site.hub.requests if path.endswith(".safetensors")}
     assert all("digits_hi/dev/model_4.safetensors" in path for path in checkpoints)  # that one model's alone

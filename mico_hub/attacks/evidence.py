@@ -7,7 +7,7 @@ computed from the models.
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from datasets import DatasetDict
@@ -22,6 +22,9 @@ from mico_hub.release.disclosure import REVEALED_SPLIT
 from mico_hub.release.rows import Row, as_rows, name_of
 from mico_hub.signals.layout import public_population, seen
 from mico_hub.splits import Indices
+
+if TYPE_CHECKING:
+    from mico_hub.workers import Workers
 
 logger = logging.getLogger("mico_hub")
 
@@ -121,8 +124,17 @@ def prepare(
     shadows: Any = None,
     source: str | None = None,
     data: BaseDataset | None = None,
+    workers: "Workers | None" = None,
 ) -> Prepared:
-    """Brings together all that some attacks need; arguments as of `attack`, and the suite's data if they are at hand.
+    """Brings together all that some attacks need; what is kept of it is not done again.
+
+    Args:
+        attacks: The attacks.
+        targets: As of `attack`.
+        shadows: Likewise.
+        source: Likewise.
+        data: The suite's base dataset, if it is at hand.
+        workers: Where models of the targets' own are trained; None: processes of this machine.
 
     Raises:
         ValueError: As `attack`.
@@ -133,7 +145,9 @@ def prepare(
         raise ValueError("expected at least one model to attack, got none")
     suite = targets if isinstance(targets, Handle) else handle_of(rows[0], source, again=True)
     compared = any("shadows" in attack.needs for attack in attacks)
-    return gather(attacks, suite, rows, _rows(shadows, source) if compared and shadows is not None else None, data)
+    return gather(
+        attacks, suite, rows, _rows(shadows, source) if compared and shadows is not None else None, data, workers
+    )
 
 
 def gather(
@@ -142,6 +156,7 @@ def gather(
     rows: Sequence[Row],
     shadows: Sequence[Row] | None,
     data: BaseDataset | None = None,
+    workers: "Workers | None" = None,
 ) -> Prepared:
     """As `prepare`, of a suite's rows; shadows None: the targets, of which each is attacked with the others.
 
@@ -174,7 +189,9 @@ def gather(
         targets=which[: len(rows)],
         shadows=which[len(rows) :],
         member=np.array([seen(row, records) for row in others], dtype=bool).reshape(-1, len(records)),
-        own_shadows=train_shadows(rows, suite.manifest, data or suite.data()) if "own_shadows" in needs else (),
+        own_shadows=train_shadows(rows, suite.manifest, data or suite.data(), workers)
+        if "own_shadows" in needs
+        else (),
         data=(data or suite.data()) if needs & {"records", "logits"} else None,
     )
 

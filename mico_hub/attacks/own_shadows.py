@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mico_hub.release.manifest import Manifest
     from mico_hub.signals.values import Values
     from mico_hub.training.job import TrainingJob
+    from mico_hub.workers import Workers
 
 SHADOWS = 32
 """Models that are trained for each target."""
@@ -44,13 +45,16 @@ class OwnShadows:
     member: Mask  # (S, 2m)
 
 
-def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset") -> list[OwnShadows]:
-    """Trains `SHADOWS` models for each target, by as many processes as there are cores; what is done is kept.
+def train_shadows(
+    rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset", workers: "Workers | None" = None
+) -> list[OwnShadows]:
+    """Trains `SHADOWS` models for each target; a target's are kept when all are there, and not trained again.
 
     Args:
         rows: Rows of the targets; their `training` is revealed, and `membership` is not looked at.
         manifest: Of their suite.
         data: Its base dataset.
+        workers: Where; None: as many processes as there are cores.
 
     Raises:
         AttackError: A row does not reveal its training records.
@@ -69,7 +73,7 @@ def train_shadows(rows: Sequence[Row], manifest: "Manifest", data: "BaseDataset"
     missing = [number for number, path in enumerate(paths) if not path.exists()]
     start = load_start(manifest.suite.model) if missing else None
     memberships: dict[int, Mask] = {}
-    workers = on_this_machine()
+    workers = workers or on_this_machine()
 
     def jobs() -> "Iterator[TrainingJob]":
         for number in missing:

@@ -33,31 +33,7 @@ def add_commands(commands: Commands) -> None:
     add_split(made)
     add_source(made)
 
-    made = add_command(
-        commands,
-        "attack",
-        "attack:attack",
-        "runs a reference attack",
-        "attack digits_hi --attack lira --out predictions",
-    )
-    made.add_argument("suite", metavar="SUITE|TRACK")
-    made.add_argument(
-        "--attack",
-        action=Extend,
-        default=["lira"],
-        metavar="NAME|FILE.py|all",
-        help="one that `mico-hub attacks` lists, a file with a function score(evidence), or all that train no models; "
-        "several with commas, or by several such options (default: lira)",
-    )
-    made.add_argument(
-        "--out",
-        type=Path,
-        help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; of several, below <out>/<attack>",
-    )
-    made.add_argument("--zip", type=Path, metavar="FILE.zip", help="writes the same as one zip; of one attack")
-    _add_exports(made)
-    _add_splits(made, [SPLITS[0]], SPLITS[0])
-    add_source(made)
+    _add_attack(commands)
 
     example = "score predictions --suite digits_hi --html report.html"
     made = add_command(commands, "score", "score:score", "scores predictions", example)
@@ -125,6 +101,37 @@ def add_commands(commands: Commands) -> None:
     made.add_argument("--signals", nargs="+", metavar="NAME", help="such as loss and margin (default: all)")
     add_data(made)
     _add_workers(made)
+
+
+def _add_attack(commands: Commands) -> None:
+    """What attacks are run, on what, and where models of the targets' own are trained."""
+    made = add_command(
+        commands,
+        "attack",
+        "watched:attack",
+        "runs a reference attack",
+        "attack digits_hi --attack lira --out predictions",
+    )
+    made.add_argument("suite", metavar="SUITE|TRACK")
+    made.add_argument(
+        "--attack",
+        action=Extend,
+        default=["lira"],
+        metavar="NAME|FILE.py|all",
+        help="one that `mico-hub attacks` lists, a file with a function score(evidence), or all that train no models; "
+        "several with commas, or by several such options (default: lira)",
+    )
+    made.add_argument(
+        "--out",
+        type=Path,
+        help="writes <out>/<track>/<suite>/<split>/model_N/prediction.csv; of several, below <out>/<attack>",
+    )
+    made.add_argument("--zip", type=Path, metavar="FILE.zip", help="writes the same as one zip; of one attack")
+    _add_exports(made)
+    _add_splits(made, [SPLITS[0]], SPLITS[0])
+    add_source(made)
+    made.set_defaults(device=None)
+    _add_processes(made, "of an attack that trains models: targets at a time (default: one a core)")
 
 
 def _add_boards(commands: Commands) -> None:
@@ -397,8 +404,13 @@ def _add_runtime(parser: argparse.ArgumentParser) -> None:
 def _add_workers(parser: argparse.ArgumentParser) -> None:
     """Where jobs run: `--device`, and `--processes` or `--ray`."""
     parser.add_argument("--device", help="default: the accelerator, else cpu; with --ray cpu, or cuda for a GPU a job")
+    _add_processes(parser, "models at a time (default: one a core; one on a GPU)")
+
+
+def _add_processes(parser: argparse.ArgumentParser, described: str) -> None:
+    """`--processes` or `--ray`."""
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--processes", type=parse_count, help="models at a time (default: one a core; one on a GPU)")
+    where.add_argument("--processes", type=parse_count, help=described)
     where.add_argument(
         "--ray",
         nargs="?",

@@ -5,7 +5,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mico_hub.attacks import (
     LADDER,
     Attack,
     AttackError,
+    Prepared,
     TooFewShadowsError,
     find,
     ladder,
@@ -27,7 +28,7 @@ from mico_hub.handle import Handle
 from mico_hub.loading import open_suite
 from mico_hub.messages import counted
 from mico_hub.progress import Bar
-from mico_hub.release.rows import as_rows
+from mico_hub.release.rows import Row, as_rows
 from mico_hub.reporting import scorecard
 from mico_hub.reporting.ranking import by_suite
 from mico_hub.reporting.results import Result
@@ -47,15 +48,17 @@ def attacking(where: str, attack: str) -> Iterator[None]:
 def attack(options: argparse.Namespace) -> None:
     """Runs attacks, on a suite or on all of a track's."""
     attacks = attacks_of(options.attack)
+    trains = [name for name, each in attacks.items() if each.trains]
+    if not trains and (options.processes or options.ray is not None):
+        raise SourceError(f"expected an attack that trains models for --processes and --ray, got {', '.join(attacks)}")
     suites = [open_suite(name, options.source) for name in names_of(options.suite)]
     attacks, left_out = _fitting(options.attack, attacks, suites)
     targets = {(suite.name, split): as_rows(suite.split(split)) for suite in suites for split in options.split}
     _require(options, attacks, [split for (_, split), rows in targets.items() if rows[0]["membership"] is None])
     found: Found = {name: {} for name in attacks}
     results, few = list[Result](), dict[str, list[str]]()
-    for suite, split in product(suites, options.split):
+    for (suite, split), prepared in _prepared(options, attacks, suites, targets):
         rows = targets[suite.name, split]
-        prepared = prepare(list(attacks.values()), rows, None if split == "train" else suite.train, options.source)
         doing = f"attacks on {suite.name} {split}"
         for name, each in Bar(attacks.items(), desc=doing, disable=len(attacks) == 1, leave=False):
             started = time.perf_counter()
@@ -79,6 +82,27 @@ def attack(options: argparse.Namespace) -> None:
         lines.append(f"left out, for what it reads is not published: {unread}; named, it is computed from the models")
     lines += [f"{', '.join(dict.fromkeys(names))}: {what}" for what, names in few.items() if what]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _prepared(
+    options: argparse.Namespace,
+    attacks: Mapping[str, Attack],
+    suites: Sequence[Handle],
+    targets: Mapping[tuple[str, str], Sequence[Row]],
+) -> Iterator[tuple[tuple[Handle, str], Prepared]]:
+    """Suite and split, and what attacks are given of it; models of the targets' own are trained where it is said."""
+    given = list(attacks.values())
+    with ExitStack() as stack:
+        workers = None
+        if any(each.trains for each in given):
+            from mico_hub.cli.workers import workers_of
+
+            options.kept = "Models of finished targets are kept; resume with the same command."
+            workers = stack.enter_context(workers_of(options, "cpu"))
+        for suite, split in product(suites, options.split):
+            shadows = None if split == "train" else suite.train
+            found = prepare(given, targets[suite.name, split], shadows, options.source, workers=workers)
+            yield (suite, split), found
 
 
 Found = dict[str, dict[tuple[Handle, str], dict[int, FloatArray]]]

@@ -29,6 +29,11 @@ def audit_engine(options: argparse.Namespace) -> int | None:
     return _run("audit_engine", options, "audit")
 
 
+def attack(options: argparse.Namespace) -> int | None:
+    """Runs attacks, some of which train models."""
+    return _run("attack", options, "attack")
+
+
 def _run(name: str, options: argparse.Namespace, module: str = "train") -> int | None:
     told = os.environ.pop(WATCHED, None)
     if options.ray is not None and told is None:

@@ -68,7 +68,7 @@ class Coefficients:
             labels: (B,) int64.
         """
         found = [
-            stack.unit_projections(_one(inputs), labels[None], left)
+            stack.unit_gradients(_one(inputs), labels[None]).projections(left)
             for stack, left in zip(self._stacks, self._left, strict=True)
         ]
         return -torch.cat(found)
@@ -97,14 +97,13 @@ def _unexplained(
     stack: LinearStack, weights: Sequence[torch.Tensor], inputs: Inputs, labels: torch.Tensor
 ) -> list[torch.Tensor]:
     """(I + F / r)^-1 theta, of one model: by Woodbury theta - U' (r Z I + U U')^-1 U theta, U the unit gradients."""
-    given, ridge = (_one(inputs), labels[None]), DAMPING * len(labels)
-    gram = stack.unit_gram(*given)
-    gram.diagonal(dim1=1, dim2=2).add_(ridge)
+    gradients = stack.unit_gradients(_one(inputs), labels[None])
+    gram = gradients.gram()
+    gram.diagonal(dim1=1, dim2=2).add_(DAMPING * len(labels))
     factor, wrong = torch.linalg.cholesky_ex(gram)
     factor[wrong > 0] = torch.nan  # of weights that are not finite, nor is the signal
-    explained = torch.cholesky_solve(stack.unit_projections(*given, weights)[..., None], factor).squeeze(2)
-    sums = stack.unit_sum(*given, explained)
-    return [weight - total for weight, total in zip(weights, sums, strict=True)]
+    explained = torch.cholesky_solve(gradients.projections(weights)[..., None], factor).squeeze(2)
+    return [weight - total for weight, total in zip(weights, gradients.sum(explained), strict=True)]
 
 
 def _one(inputs: Inputs) -> torch.Tensor:

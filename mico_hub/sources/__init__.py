@@ -4,7 +4,7 @@ For the name `mico` the first place that has the suite is taken:
 
     1. ./mico, a published folder
     2. MICO_HUB_DATASET, a folder or org/name[@revision]
-    3. the digits suites: trained into the cache, once (`embedded.py`)
+    3. the suites on digits and Location-30: trained into the cache, once (`embedded.py`)
     4. the competition's suites: its own repositories on the Hub (`original/`)
 """
 
@@ -195,7 +195,7 @@ def not_found(suite: str, place: Place, error: OSError) -> SourceError:
         f"{suite} was not found. Looked in: ./{NAME} ({_state(local_folder())}); "
         f"{DATASET_VARIABLE} ({_state(configured())}); {place} ({error}). "
         f"Set {DATASET_VARIABLE} to a folder, an archive of the competition or org/name[@revision] that has it; "
-        f"{', '.join(embedded.SUITE_NAMES)} need no download."
+        f"{', '.join(embedded.available())} need no download."
     )
 
 
@@ -210,7 +210,7 @@ def _state(place: Place | None) -> str:
 
 def available() -> list[str]:
     """The suites that `load_dataset("mico", ...)` finds here and now."""
-    found = list(embedded.SUITE_NAMES)
+    found = embedded.available()
     for name in original.SUITE_NAMES:
         competition = original.published_by_the_competition(name)
         if competition is not None and competition.loadable(name):

@@ -20,7 +20,7 @@ TRAINING = 2
 `tests/test_engine.py` fails when that code changes, until this number does too or the weights are shown to be the same.
 """
 
-SIGNALS = 2
+SIGNALS = 3
 """Of the code that computes signals: another number where the same model may get other values."""
 
 PACKAGES = ("torch", "opacus", "numpy", "transformers", "safetensors")

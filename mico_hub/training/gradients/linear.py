@@ -8,6 +8,8 @@ from torch import nn
 from mico_hub.data.base import Inputs
 from mico_hub.training.gradients.base import TINY, Clipped, chain_of, factors_of, features
 
+ROWS = 128  # of a Gram matrix, made at once: what caches like
+
 
 class LinearStack:
     """Closed form for models of `Linear` layers with `Tanh` between them.
@@ -48,7 +50,7 @@ class LinearStack:
     def mean(self, inputs: Inputs, labels: torch.Tensor) -> list[torch.Tensor]:
         """See `Gradients.mean`."""
         activations, deltas = self._backpropagate(inputs, labels)
-        return self._sums(activations, [delta.div_(labels.shape[1]) for delta in deltas])
+        return _sums(activations, [delta.div_(labels.shape[1]) for delta in deltas])
 
     @torch.no_grad()
     def clipped_sum(
@@ -58,7 +60,7 @@ class LinearStack:
         activations, deltas = self._backpropagate(inputs, labels)
         norms = torch.stack(_squares(activations, deltas)).sum(dim=0).sqrt_()  # (K, B)
         factors = factors_of(norms, clipping_norm, present)[..., None]
-        return self._sums(activations, [delta.mul_(factors) for delta in deltas]), norms
+        return _sums(activations, [delta.mul_(factors) for delta in deltas]), norms
 
     @torch.no_grad()
     def record_norms(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
@@ -66,40 +68,11 @@ class LinearStack:
         return torch.stack(_squares(*self._backpropagate(inputs, labels)), dim=2).sqrt_()
 
     @torch.no_grad()
-    def unit_gram(self, inputs: Inputs, labels: torch.Tensor) -> torch.Tensor:
-        """(K, B, B) inner products of records' gradients, each scaled to norm 1; arguments as of `record_norms`."""
-        activations, deltas = self._unit(inputs, labels)
-        gram = torch.zeros(())
-        for activation, delta in zip(activations, deltas, strict=True):
-            of_inputs = torch.bmm(activation, activation.transpose(1, 2)).add_(1)
-            gram = torch.bmm(delta, delta.transpose(1, 2)).mul_(of_inputs).add_(gram)
-        return gram
-
-    @torch.no_grad()
-    def unit_projections(self, inputs: Inputs, labels: torch.Tensor, direction: Sequence[torch.Tensor]) -> torch.Tensor:
-        """(K, B) inner products of records' gradients, each scaled to norm 1, with a direction.
-
-        Args:
-            inputs: As of `record_norms`.
-            labels: Likewise.
-            direction: One tensor for each of `parameters`, shaped like it.
-        """
-        activations, deltas = self._unit(inputs, labels)
-        layers = zip(activations, deltas, direction[::2], direction[1::2], strict=True)
-        parts = [(_affine(activation, weight, bias) * delta).sum(dim=2) for activation, delta, weight, bias in layers]
-        return torch.stack(parts).sum(dim=0)
-
-    @torch.no_grad()
-    def unit_sum(self, inputs: Inputs, labels: torch.Tensor, weights: torch.Tensor) -> list[torch.Tensor]:
-        """The sum of records' gradients, each scaled to norm 1 and then by its weight, (K, B)."""
-        activations, deltas = self._unit(inputs, labels)
-        return self._sums(activations, [delta.mul_(weights[..., None]) for delta in deltas])
-
-    def _unit(self, inputs: Inputs, labels: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """As `_backpropagate`, of gradients scaled to norm 1."""
+    def unit_gradients(self, inputs: Inputs, labels: torch.Tensor) -> "UnitGradients":
+        """Records' gradients, each scaled to norm 1; arguments as of `record_norms`."""
         activations, deltas = self._backpropagate(inputs, labels, careful=True)
         norms = torch.stack(_squares(activations, deltas)).sum(dim=0).sqrt_().clamp_(min=TINY)[..., None]
-        return activations, [delta.div_(norms) for delta in deltas]
+        return UnitGradients(activations, [delta.div_(norms) for delta in deltas])
 
     def _backpropagate(
         self, inputs: Inputs, labels: torch.Tensor, *, careful: bool = False
@@ -126,12 +99,45 @@ class LinearStack:
         deltas.reverse()
         return activations, deltas
 
-    @staticmethod
-    def _sums(activations: list[torch.Tensor], deltas: list[torch.Tensor]) -> list[torch.Tensor]:
-        sums = []
-        for activation, delta in zip(activations, deltas, strict=True):
-            sums += [torch.bmm(delta.transpose(1, 2), activation), delta.sum(dim=1)]
-        return sums
+
+class UnitGradients:
+    """The gradients of B records for each of K models, each scaled to norm 1, as factors: none is written out."""
+
+    def __init__(self, activations: list[torch.Tensor], deltas: list[torch.Tensor]) -> None:
+        """A layer's gradient is a delta, (K, B, out), times its input, (K, B, in)."""
+        self._activations, self._deltas = activations, deltas
+
+    @torch.no_grad()
+    def gram(self) -> torch.Tensor:
+        """(K, B, B) inner products, the lower triangle with the diagonal; zeros above, where they would be the same."""
+        models, records, _ = self._deltas[0].shape
+        gram = self._deltas[0].new_zeros((models, records, records))
+        for start in range(0, records, ROWS):
+            rows, before = slice(start, start + ROWS), slice(start + ROWS)
+            for activation, delta in zip(self._activations, self._deltas, strict=True):
+                of_inputs = torch.bmm(activation[:, rows], activation[:, before].transpose(1, 2)).add_(1)
+                of_deltas = torch.bmm(delta[:, rows], delta[:, before].transpose(1, 2))
+                gram[:, rows, before].addcmul_(of_inputs, of_deltas)
+        return gram.tril_()
+
+    @torch.no_grad()
+    def projections(self, direction: Sequence[torch.Tensor]) -> torch.Tensor:
+        """(K, B) inner products with a direction: one tensor for each of the stack's `parameters`, shaped like it."""
+        layers = zip(self._activations, self._deltas, direction[::2], direction[1::2], strict=True)
+        parts = [(_affine(activation, weight, bias) * delta).sum(dim=2) for activation, delta, weight, bias in layers]
+        return torch.stack(parts).sum(dim=0)
+
+    @torch.no_grad()
+    def sum(self, weights: torch.Tensor) -> list[torch.Tensor]:
+        """Their sum, each times its weight, (K, B)."""
+        return _sums(self._activations, [delta * weights[..., None] for delta in self._deltas])
+
+
+def _sums(activations: list[torch.Tensor], deltas: list[torch.Tensor]) -> list[torch.Tensor]:
+    sums = []
+    for activation, delta in zip(activations, deltas, strict=True):
+        sums += [torch.bmm(delta.transpose(1, 2), activation), delta.sum(dim=1)]
+    return sums
 
 
 def _squares(activations: list[torch.Tensor], deltas: list[torch.Tensor]) -> list[torch.Tensor]:
