@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint install benchmark docs
+.PHONY: demo test lint install benchmark docs site
 
 demo: .venv/installed
 	$(BIN)/python upload_scripts/demo.py $(if $(RESUME),--resume)
@@ -13,6 +13,9 @@ test: lint
 
 benchmark: .venv/installed
 	$(BIN)/python benchmarks/attacks.py $(if $(ATTACK),--attack $(ATTACK))
+
+site: .venv/installed
+	$(BIN)/mkdocs build
 
 docs: .venv/installed
 	$(BIN)/python -m cards.docs

@@ -1,10 +1,11 @@
 """The tables in README and docs that are made of the code and of measurements: `make docs` writes them again."""
 
+import argparse
 import inspect
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from types import MappingProxyType
@@ -12,7 +13,7 @@ from typing import Any
 
 from scipy.stats import t as student
 
-from mico_hub import tables
+from mico_hub import cli, tables
 from mico_hub.attacks import ATTACKS
 from mico_hub.auditing.headroom import suite_headroom
 from mico_hub.data import DATASETS
@@ -87,6 +88,42 @@ def signals() -> str:
     return tables.markdown(("name", ""), [*of_outputs, (GRADIENT_NORM, layers), (GRADIENT_COEFFICIENT, coefficient)])
 
 
+def commands() -> str:
+    """Every command: what it does, an example, and its options."""
+    return "\n\n".join(_command(name, found) for name, found in commands_of(cli.parser()))
+
+
+def commands_of(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The whole name of each command, such as `board open add`, and its parser."""
+    for group in (action for action in parser._actions if isinstance(action, argparse._SubParsersAction)):
+        for found in group.choices.values():
+            below = list(commands_of(found))
+            yield from below or [(found.prog.partition(" ")[2], found)]
+
+
+def _command(name: str, parser: argparse.ArgumentParser) -> str:
+    options = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    lines = [f"### {name}", "", f"{_capital(parser.description or '')}.", "", "```", f"{_example(parser)}", "```"]
+    if options:
+        lines += ["", tables.markdown(("option", ""), map(_option, options))]
+    return "\n".join(lines)
+
+
+def _example(parser: argparse.ArgumentParser) -> str:
+    return (parser.epilog or "").removeprefix("example: ")
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _option(action: argparse.Action) -> tuple[str, str]:
+    """As `--help` has it."""
+    formatter = argparse.HelpFormatter("mico-hub", width=1_000)
+    said = formatter._expand_help(action) if action.help else ""
+    return f"`{formatter._format_action_invocation(action)}`".replace("|", "\\|"), _capital(said).replace("|", "\\|")
+
+
 TABLES: Mapping[tuple[str, str], Callable[[], str]] = MappingProxyType(
     {
         ("README.md", "suites"): suites,
@@ -94,6 +131,7 @@ TABLES: Mapping[tuple[str, str], Callable[[], str]] = MappingProxyType(
         ("docs/scores.md", "headroom"): headroom,
         ("docs/attacks.md", "scores"): scores,
         ("docs/attacks.md", "signals"): signals,
+        ("docs/commands.md", "commands"): commands,
     }
 )
 """(file, marker) -> the table between `<!-- marker` and `<!-- end of marker -->`."""

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 ADDITIONS = Path(__file__).parent / "additions"
 PARTS = (
     *("mico_hub", "builders", "publishing", "cards", "docs", "benchmarks", "upload_scripts"),
-    *("README.md", "pyproject.toml"),
+    *("README.md", "CONTRIBUTING.md", "pyproject.toml"),
 )
 DERIVED = (
     *("docs.py::test_tables_are_what_the_code_makes", "builders.py::test_every_suites_recipe_can_be_said"),

@@ -1,4 +1,4 @@
-"""The README is true: its lines run and print what it says, its table and its layout are the project's."""
+"""The documentation is true: its lines run and print what it says, its tables and its layout are the project's."""
 
 import ast
 import re
@@ -8,11 +8,14 @@ from pathlib import Path
 import fresh
 import pytest
 
-from cards.docs import TABLES, between
+from cards.docs import TABLES, between, commands_of
 from mico_hub import cli
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+README, CONTRIBUTING, SCORES, COMMANDS = (
+    (ROOT / name).read_text(encoding="utf-8")
+    for name in ("README.md", "CONTRIBUTING.md", "docs/scores.md", "docs/commands.md")
+)
 NUMBERS = re.compile(r"\d+\.\d+")
 
 # The suites are trained anew with fresh keys, so figures differ: by this much once in a few thousand runs (the largest
@@ -24,10 +27,8 @@ def test_the_first_lines_run_and_print_what_the_readme_says(
     digits_inf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, more = (
-        re.findall(
-            r"```(?:python)?\n(.*?)```", README.split(f"<!-- the test suite runs these lines{which} -->")[1], re.S
-        )
-        for which in ("", " after the first ones")
+        re.findall(r"```(?:python)?\n(.*?)```", text.split(f"<!-- the test suite runs these lines{which} -->")[1], re.S)
+        for text, which in ((README, ""), (SCORES, " after the README's first ones"))
     )
     assert len([line for line in first[0].splitlines() if line.strip()]) <= 9
     (of_handle,) = re.findall(r"these lines with them -->\n```python\n(.*?)```", README, re.S)
@@ -63,16 +64,48 @@ def test_tables_are_what_the_code_makes(file: str, marker: str) -> None:
     assert found[2] == TABLES[file, marker](), f"{file}: `make docs` writes the table of {marker} again"
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_the_readme_is_short() -> None:
+    assert len(README.splitlines()) < 150
+
+
+def test_every_command_is_documented_with_its_options() -> None:
+    """The table is compared with the parser above; this sees that it has all of it."""
     commands = re.findall(r"^    ([\w-]+) ", cli.parser().format_help(), re.M)
-    assert len(commands) >= 4
+    assert len(commands) >= 12
     for command in commands:
-        assert f"mico-hub {command}" in README
+        assert re.search(rf"^### {command}\b", COMMANDS, re.M)
+    for _, parser in commands_of(cli.parser()):
+        for action in parser._actions:
+            assert all(
+                f"`{option}" in COMMANDS or f", {option}" in COMMANDS
+                for option in action.option_strings
+                if option not in ("-h", "--help")
+            )
+
+
+def test_the_tutorial_runs_and_prints_what_it_says(
+    digits_inf: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs" / "tutorials" / "attack.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    outputs = re.findall(r"```\n(\d+ challenge.*?|suite .*?)```", text, re.DOTALL)
+    assert (len(blocks), len(outputs)) == (4, 2)
+    monkeypatch.setenv("MICO_HUB_CACHE", str(digits_inf))
+    monkeypatch.delenv("MICO_HUB_DATASET", raising=False)
+    code = "\n".join(blocks[:3])  # the last attacks three suites
+    done = fresh.run("-c", code, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    def form(table: str) -> list[list[str]]:
+        return [re.sub(r"[\d.,%+]+|-+", "", line).split() for line in table.splitlines()]
+
+    printed = form(done.stdout)
+    assert printed[: len(form("".join(outputs)))] == form("".join(outputs))
 
 
 def rooms() -> list[str]:
-    """The rooms of the package as the README lists them, without `.py` and `/`."""
-    layout = README.split("<!-- rooms: the test suite checks their order -->")[1].split("```")[1]
+    """The rooms of the package as CONTRIBUTING lists them, without `.py` and `/`."""
+    layout = CONTRIBUTING.split("<!-- rooms: the test suite checks their order -->")[1].split("```")[1]
     return [name.rstrip("/").removesuffix(".py") for name in re.findall(r"^  (\w[\w./]+)", layout, re.M)]
 
 
@@ -81,7 +114,7 @@ def test_the_layout_names_what_is_there() -> None:
     there = {path.stem for path in package.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
     assert set(rooms()) == there - {"__init__"}
     assert len(list(package.glob("*.py"))) <= 12
-    for folder in re.findall(r"^(\w+)/", README.split("## What lives where")[1].split("```")[1], re.M):
+    for folder in re.findall(r"^(\w+)/", CONTRIBUTING.split("## Find your way")[1].split("```")[1], re.M):
         assert (ROOT / folder).is_dir()
 
 

@@ -21,6 +21,13 @@ def add_commands(commands: Commands) -> None:
         made = add_command(commands, name, f"lists:{name}", summary, f"{name} --markdown")
         made.add_argument("--markdown", action="store_true", help="as a Markdown table")
 
+    add_command(
+        commands, "doctor", "doctor:doctor", "says what is installed and at hand, and what is missing", "doctor"
+    )
+    example = "completion bash > ~/.local/share/bash-completion/completions/mico-hub"
+    made = add_command(commands, "completion", "doctor:completion", "completes commands in a shell", example)
+    made.add_argument("shell", choices=("bash", "zsh", "tcsh"))
+
     made = add_command(
         commands,
         "fetch",
@@ -54,7 +61,7 @@ def add_commands(commands: Commands) -> None:
     summary = "checks predictions for a track, without the answers"
     made = add_command(commands, "check-submission", "score:check_submission", summary, example)
     made.add_argument("file", type=Path, metavar="SUBMISSION", help="a zip, a Parquet file or a folder")
-    made.add_argument("--track", choices=tracks(), required=True, help="whose suites it must be complete for")
+    made.add_argument("--track", choices=tuple(tracks()), required=True, help="whose suites it must be complete for")
     _add_splits(made, None, "those that it has")
     made.add_argument("--source", help="where the suites are, for fingerprints and trials (default: the table alone)")
 
@@ -150,14 +157,14 @@ def _add_boards(commands: Commands) -> None:
     made.add_argument("--title", help="for people (default: the attack's)")
     made.add_argument("--threat-model", choices=("black-box", "white-box"), help="(default: as the attack asks for)")
     made.add_argument("--tag", action="append", help="a word on it; may be given several times")
-    made.add_argument("--track", choices=tracks(), help="(default: the one that it has predictions for)")
+    made.add_argument("--track", choices=tuple(tracks()), help="(default: the one that it has predictions for)")
     _add_board(made)
     add_source(made)
 
     summary = "runs reference attacks and adds them as entries"
     example = "board open references digits --attack loss,lira"
     made = add_command(open_board, "references", "board:references", summary, example)
-    made.add_argument("track", choices=tracks(), metavar="TRACK")
+    made.add_argument("track", choices=tuple(tracks()), metavar="TRACK")
     made.add_argument(
         "--attack",
         action=Extend,
@@ -212,11 +219,11 @@ def _add_live_board(boards: Commands) -> None:
     group = add_group(boards, "phase", "ends dev, shows final")
     summary = "closes dev: curves, intervals and all scores are shown"
     made = add_command(group, "close", "live:phase_close", summary, "board phase close digits")
-    made.add_argument("track", choices=tracks(), metavar="TRACK")
+    made.add_argument("track", choices=tuple(tracks()), metavar="TRACK")
     _add_store(made)
     summary = "scores everybody on final, once, and shows it"
     made = add_command(group, "open", "live:phase_open", summary, "board phase open digits --truth suites")
-    made.add_argument("track", choices=tracks(), metavar="TRACK")
+    made.add_argument("track", choices=tuple(tracks()), metavar="TRACK")
     made.add_argument("--truth", type=Path, help="(default: the season's)")
     _add_store(made)
 
@@ -261,7 +268,7 @@ def _add_exports_for_platforms(commands: Commands) -> None:
     summary = "a competition for Codabench, with the truth of its phases: for organisers alone"
     example = "export codabench --track digits --truth suites --out bundle.zip"
     made = add_command(exports, "codabench", "export:codabench", summary, example)
-    made.add_argument("--track", choices=tracks(), required=True)
+    made.add_argument("--track", choices=tuple(tracks()), required=True)
     made.add_argument("--truth", type=Path, help=_TRUTH)
     made.add_argument("--out", type=Path, default=Path("bundle.zip"), help="the bundle (default: %(default)s)")
     made.add_argument("--start", type=parse_time, metavar="TIME", help="YYYY-MM-DD[ HH:MM:SS], UTC (default: today)")
