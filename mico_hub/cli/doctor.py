@@ -6,7 +6,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import packages_distributions, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,7 +27,6 @@ FOR = {
 """Extra -> what for."""
 
 REQUIRED = ("datasets", "evaluate", "huggingface-hub", "numpy", "safetensors")
-DISTRIBUTIONS = {"sklearn": "scikit-learn", "dp_accounting": "dp-accounting", "python_multipart": "python-multipart"}
 HUB_SECONDS = 5.0  # that the Hub may take to answer
 
 
@@ -75,19 +74,13 @@ def _installed() -> Iterator[Line]:
 
 
 def _extras() -> Iterator[Line]:
+    named = packages_distributions()
     for extra, what in FOR.items():
         packages = [name for name, of in EXTRAS.items() if of == extra and name != "starlette"]
         missing = [name for name in packages if find_spec(name) is None]
-        state = f"missing: {', '.join(missing)}" if missing else ", ".join(map(_version, packages))
+        installed = [f"{named[name][0]} {version(named[name][0])}" if name in named else name for name in packages]
+        state = f"missing: {', '.join(missing)}" if missing else ", ".join(installed)
         yield f"for {what}", state, f"pip install 'mico-hub[{extra}]'" if missing else ""
-
-
-def _version(package: str) -> str:
-    name = DISTRIBUTIONS.get(package, package)
-    try:
-        return f"{name} {version(name)}"
-    except PackageNotFoundError:  # installed in another way
-        return name
 
 
 def _device() -> Line:

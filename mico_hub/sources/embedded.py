@@ -70,13 +70,14 @@ def train(suite: str) -> PublishedFolder:
         root.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(root.parent / ".lock"):
         if not root.exists():
-            data = load_base(get_suite(suite).dataset)
+            recipe = get_suite(suite)
+            data = load_base(recipe.dataset)
             if not data.official:
                 raise SourceError(f"{suite}: expected the official {data.name}, got one that is {data.note}")
             logger.warning("%s: training its models on this machine, once; they are kept in %s", suite, root)
             trained = root.parent / TRAINED
             discard_other_versions(trained)
-            folder = train_suite(get_suite(suite), trained, data=data)
+            folder = train_suite(recipe, trained, data=data)
             compute_suite(trained)
             partial = root.parent / "partial"
             shutil.rmtree(partial, ignore_errors=True)
